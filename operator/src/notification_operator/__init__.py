@@ -1,0 +1,1 @@
+"""The control plane: reconciles NotificationPipelines into dispatchers and what watches them."""
