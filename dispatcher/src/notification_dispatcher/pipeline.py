@@ -102,7 +102,7 @@ class Enumeration(StrEnum):
 
 
 Name = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
-LIST_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+LIST_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 def duplicates(names: Iterable[str]) -> list[str]:
@@ -135,7 +135,7 @@ class Webhook(ApiModel):
         default=None,
         pattern=_HTTP_URL,
         max_length=2048,
-        description="Where to POST: an http or https URL, no user name or password in it. Not together with urlSecretRef.",
+        description="Where to POST: an http or https URL without user name or password. Not with urlSecretRef.",
     )
     url_secret_ref: SecretKeyRef | None = Field(
         default=None, description="The URL, from a Secret: for a URL that holds a credential. Not together with url."

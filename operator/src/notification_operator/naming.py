@@ -1,0 +1,79 @@
+"""What the operator's objects are called and labelled. Used by every builder, by `cluster` and by `crd`.
+
+Each kind of child has a suffix of its own, so that the children of two pipelines cannot have one name: were
+`a + suffix == b + suffix` for one kind, `a` and `b` would be equal.
+"""
+
+from __future__ import annotations
+
+from notification_dispatcher.pipeline import DNS_LABEL
+from notification_operator.spec import GROUP
+
+OPERATOR = "notification-operator"
+FIELD_MANAGER = OPERATOR
+
+CONFIG_SUFFIX = "-config"
+SLACK_ALERTS_SUFFIX = "-slack-alerts"
+CREDENTIALS_SUFFIX = "-credentials"
+DASHBOARD_SUFFIX = "-dashboard"
+
+_LONGEST_SUFFIX = max(map(len, (CONFIG_SUFFIX, SLACK_ALERTS_SUFFIX, CREDENTIALS_SUFFIX, DASHBOARD_SUFFIX)))
+LONGEST_NAME = 63 - _LONGEST_SUFFIX
+
+_SERVICE_NAME = DNS_LABEL.replace("^[a-z0-9]", "^[a-z]", 1)
+NAME_RULES = (
+    (
+        f"size(self.metadata.name) <= {LONGEST_NAME}",
+        f"metadata.name must be at most {LONGEST_NAME} characters, so that its children's names fit into 63",
+    ),
+    (
+        f"self.metadata.name.matches('{_SERVICE_NAME}')",
+        "metadata.name must start with a letter and have no dots, since the Service takes it",
+    ),
+)
+"""CEL rules for a pipeline's name, each with its message."""
+
+PIPELINE_LABEL = f"{GROUP}/pipeline"
+"""On every child, and nothing else: the name of its pipeline. The operator watches by it."""
+
+METRICS_LABEL = f"{GROUP}/metrics"
+"""On the Service that carries the metrics, so that no other Service of the pods is scraped as well."""
+
+HASH_ANNOTATION = f"{GROUP}/applied"
+"""On every child: a hash of what was applied last, so that a field which is no longer wanted is noticed."""
+
+
+def config(name: str) -> str:
+    """The ConfigMap of settings."""
+    return name + CONFIG_SUFFIX
+
+
+def slack_alerts(name: str) -> str:
+    """The Secret of the Slack alerts."""
+    return name + SLACK_ALERTS_SUFFIX
+
+
+def credentials(name: str) -> str:
+    """The Secret of what the channels need."""
+    return name + CREDENTIALS_SUFFIX
+
+
+def dashboard(name: str) -> str:
+    """The ConfigMap of the dashboard."""
+    return name + DASHBOARD_SUFFIX
+
+
+def selector(name: str) -> dict[str, str]:
+    """Labels that select a pipeline's pods, and never change: a Deployment's selector is immutable."""
+    return {"app.kubernetes.io/name": "notification-dispatcher", "app.kubernetes.io/instance": name}
+
+
+def labels(name: str) -> dict[str, str]:
+    """Labels of every child."""
+    return {
+        **selector(name),
+        "app.kubernetes.io/component": "dispatcher",
+        "app.kubernetes.io/part-of": "notification-pipeline",
+        "app.kubernetes.io/managed-by": OPERATOR,
+        PIPELINE_LABEL: name,
+    }

@@ -1,0 +1,125 @@
+"""What a pipeline's status says: conditions with closed sets of reasons, and their summary.
+
+`reconcile` judges and calls `compose`; `crd` reads the types. Everything here is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class ConditionType(StrEnum):
+    """The verdicts, in the order in which they are looked at for the summary."""
+
+    READY = "Ready"
+    RESOURCES_APPLIED = "ResourcesApplied"
+    DISPATCHER_AVAILABLE = "DispatcherAvailable"
+    CHANNELS_CONFIGURED = "ChannelsConfigured"
+    ALERTING_CONFIGURED = "AlertingConfigured"
+    MONITORING_SELECTED = "MonitoringSelected"
+
+
+class Reason(StrEnum):
+    """Why a condition is what it is. One set for all of them: the type says which make sense."""
+
+    READY = "Ready"
+    APPLIED = "Applied"
+    APPLY_FAILED = "ApplyFailed"
+    INVALID_SPEC = "InvalidSpec"
+    PAUSED = "Paused"
+    CONFLICT = "Conflict"
+    AVAILABLE = "Available"
+    ROLLING_OUT = "RollingOut"
+    UNKNOWN = "Unknown"
+    CONFIGURED = "Configured"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
+    SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105
+    SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
+    DISABLED = "Disabled"
+    SELECTED = "Selected"
+    NO_PROMETHEUS_SELECTS = "NoPrometheusSelects"
+    MONITORING_API_ABSENT = "MonitoringAPIAbsent"
+    SELECTION_UNKNOWN = "SelectionUnknown"
+
+
+Verdict = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One verdict, without the times that `compose` adds."""
+
+    type: ConditionType
+    status: Verdict
+    reason: Reason
+    message: str
+
+
+class ChildState(StrEnum):
+    """What became of one child."""
+
+    APPLIED = "Applied"
+    CONFLICT = "Conflict"
+    FAILED = "Failed"
+    UNAVAILABLE = "Unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStatus:
+    """One line of `status.children`."""
+
+    kind: str
+    name: str
+    state: ChildState
+    message: str = ""
+
+
+_HOLDS_READY = (
+    ConditionType.RESOURCES_APPLIED,
+    ConditionType.DISPATCHER_AVAILABLE,
+    ConditionType.CHANNELS_CONFIGURED,
+    ConditionType.ALERTING_CONFIGURED,
+)
+
+
+def summary(conditions: Sequence[Condition]) -> Condition:
+    """The Ready condition: False with the first thing that is wrong, else True.
+
+    What was switched off on purpose holds nothing up. Neither does the scrape: notifications flow without it, so it is
+    mentioned only.
+    """
+    by_type = {condition.type: condition for condition in conditions}
+    for condition_type in _HOLDS_READY:
+        found = by_type.get(condition_type)
+        if found is not None and found.status != "True" and found.reason is not Reason.DISABLED:
+            return Condition(ConditionType.READY, "False", found.reason, found.message)
+    monitoring = by_type.get(ConditionType.MONITORING_SELECTED)
+    aside = f" But: {monitoring.message}" if monitoring is not None and monitoring.status == "False" else ""
+    return Condition(ConditionType.READY, "True", Reason.READY, f"Notifications are taken and delivered.{aside}")
+
+
+def compose(
+    previous: Mapping[str, Any], generation: int, conditions: Iterable[Condition], fields: Mapping[str, Any], now: str
+) -> dict[str, Any]:
+    """The new status. `now` (RFC 3339, UTC) is a condition's lastTransitionTime only where its status changed."""
+    known = {condition["type"]: condition for condition in previous.get("conditions", [])}
+    return {
+        "observedGeneration": generation,
+        **fields,
+        "conditions": [_timed(condition, known.get(condition.type), generation, now) for condition in conditions],
+    }
+
+
+def _timed(condition: Condition, before: Mapping[str, Any] | None, generation: int, now: str) -> dict[str, Any]:
+    unchanged = before is not None and before["status"] == condition.status
+    return {
+        "type": condition.type.value,
+        "status": condition.status,
+        "reason": condition.reason.value,
+        "message": condition.message,
+        "observedGeneration": generation,
+        "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else now,
+    }
