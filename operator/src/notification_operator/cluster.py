@@ -100,14 +100,6 @@ class Cluster:
         except NotFoundError:
             return None
 
-    async def serves(self, kind: Kind) -> bool:
-        """Whether the API server has this kind at all."""
-        try:
-            found = decode(await self._request("GET", kind.group_path))
-        except NotFoundError:
-            return False
-        return any(resource["name"] == kind.plural for resource in found["resources"])
-
     async def list(self, kind: Kind, namespace: str | None, selector: Mapping[str, str]) -> tuple[list[bytes], str]:
         """All objects, each as JSON, and the resourceVersion to watch from. Raises NotFoundError for an absent API."""
         items: list[bytes] = []

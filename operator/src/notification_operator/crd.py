@@ -35,11 +35,19 @@ class _WithFactoryDefaults(GenerateJsonSchema):
         result = super().default_schema(schema)
         if "default_factory" in schema:
             value = schema["default_factory"]()  # type: ignore[call-arg]
-            # `{}` for an object: its own fields' defaults fill it.
-            result["default"] = {} if isinstance(value, BaseModel) else dict(value)
-            if result["default"] == {} and not isinstance(value, BaseModel):
+            # In full: the API server checks the rules of an object's default before it fills in the inner defaults.
+            result["default"] = _tidy(
+                value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else dict(value)
+            )
+            if result["default"] == {}:
                 del result["default"]
         return result
+
+
+def _tidy(value: Schema) -> Schema:
+    """Without what is unset or empty, which is no default worth storing."""
+    inner = {key: _tidy(item) if isinstance(item, dict) else item for key, item in value.items()}
+    return {key: item for key, item in inner.items() if item not in (None, "", {}, [])}
 
 
 def structural(model: type[BaseModel]) -> Schema:
@@ -68,7 +76,16 @@ def _rewrite(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         result["additionalProperties"] = _rewrite(result["additionalProperties"], definitions)
     if result.get("type") == "integer":
         result["format"] = "int32"
-    return result
+    return _with_default_said(result)
+
+
+def _with_default_said(schema: Schema) -> Schema:
+    """`kubectl explain` shows descriptions and no defaults: say the simple ones there."""
+    default, description = schema.get("default"), schema.get("description", "")
+    if isinstance(default, (bool, int, str)) and "Default:" not in description:
+        said = str(default).lower() if isinstance(default, bool) else default
+        schema["description"] = f"{description} Default: {said}."
+    return schema
 
 
 def _merged(schema: Schema, definitions: dict[str, Schema]) -> Schema:

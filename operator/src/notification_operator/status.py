@@ -113,6 +113,15 @@ def compose(
     }
 
 
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two statuses say the same, whatever the order of their conditions."""
+    return _by_type(one) == _by_type(other)
+
+
+def _by_type(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {**status, "conditions": {condition["type"]: condition for condition in status.get("conditions", [])}}
+
+
 def _timed(condition: Condition, before: Mapping[str, Any] | None, generation: int, now: str) -> dict[str, Any]:
     unchanged = before is not None and before["status"] == condition.status
     return {

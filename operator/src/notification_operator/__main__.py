@@ -1,0 +1,110 @@
+"""The command `notification-operator`: reads the settings and runs. Nothing else reads flags or the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from notification_operator import __version__, logs, run
+from notification_operator.credentials import Credentials
+from notification_operator.errors import OperatorError
+from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
+
+_CONTEXT: dict[str, Any] = {
+    "auto_envvar_prefix": ENVIRONMENT_PREFIX,
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, package_name="plannivo-notifications")
+def main() -> None:
+    """Turn NotificationPipelines into dispatchers, scrapes, dashboards and Slack alerts."""
+
+
+@main.command("run")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File to reach the cluster with. Default: KUBECONFIG, ~/.kube/config, or the pod's own account.",
+)
+@click.option(
+    "-n",
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    envvar=f"{ENVIRONMENT_PREFIX}_NAMESPACE",
+    metavar="NAME",
+    help="Reconcile pipelines of this namespace only; may be given several times.",
+)
+@click.option("--all-namespaces", is_flag=True, help="Reconcile pipelines of all namespaces. The default.")
+@click.option(
+    "--dispatcher-image",
+    default=DEFAULT_IMAGE,
+    show_default=True,
+    envvar=f"{ENVIRONMENT_PREFIX}_DISPATCHER_IMAGE",
+    help="Image of the dispatcher, for pipelines that don't name one.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    envvar=f"{ENVIRONMENT_PREFIX}_METRICS_PORT",
+    help="Port of /healthz, /readyz and /metrics; 0 takes any free one.",
+)
+@click.option("--metrics-host", default="0.0.0.0", show_default=True, help="Address of that port.")  # noqa: S104
+@click.option(
+    "--log-format", type=click.Choice(["json", "text"]), default="text", show_default=True, help="How to log."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least important line to log.",
+)
+def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argument
+    kubeconfig: Path | None,
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    dispatcher_image: str,
+    metrics_port: int,
+    metrics_host: str,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Watch the cluster and reconcile, until SIGTERM or Ctrl-C.
+
+    Each option is also an environment variable: --log-level is NOTIFICATION_OPERATOR_LOG_LEVEL.
+
+    \b
+    Try it against the cluster that your kubectl talks to:
+      kubectl apply --server-side -f crds/
+      notification-operator run --metrics-port 0
+      kubectl apply -f deploy/samples/booking.yaml && kubectl get npl
+    """
+    if namespaces and all_namespaces:
+        raise click.UsageError("--namespace and --all-namespaces exclude each other: give one of them.")
+    logs.configure(log_format, log_level)
+    settings = Settings(
+        kubeconfig=kubeconfig,
+        namespaces=tuple(dict.fromkeys(namespaces)),
+        dispatcher_image=dispatcher_image,
+        http_host=metrics_host,
+        http_port=metrics_port,
+    )
+    try:
+        asyncio.run(run.Operator(settings, Credentials.load(kubeconfig)).run())
+    except OperatorError as error:
+        click.echo(f"notification-operator: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

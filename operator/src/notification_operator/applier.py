@@ -1,0 +1,108 @@
+"""Brings one child to what it should be, with as few requests as that takes. `reconcile` does so for all at once.
+
+Four cases: nothing differs → no request; it should not exist and is ours → delete; it is missing or differs → apply;
+it is somebody else's → leave it alone and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from notification_operator import compare
+from notification_operator.cluster import Cluster
+from notification_operator.errors import ApiError, ConflictError, OwnershipError
+from notification_operator.resources import Child
+from notification_operator.resources.base import Manifest
+from notification_operator.spec import Pipeline
+from notification_operator.status import ChildState, ChildStatus
+from notification_operator.watching import Watches
+
+logger = structlog.get_logger(__name__)
+
+
+class Applier:
+    """Compares children with what is live, and writes what differs."""
+
+    def __init__(self, cluster: Cluster, watches: Watches) -> None:
+        self._cluster = cluster
+        self._watches = watches
+
+    async def bring(self, pipeline: Pipeline, child: Child, manifest: Manifest | None) -> ChildStatus | None:
+        """Make the child what `manifest` says (None: absent). Returns what became of it; None for one that isn't there.
+
+        Nothing of the API server's errors is raised: each is the child's own, and the others go on.
+        """
+        name = child.name(pipeline.name)
+        if child.kind.optional and self._watches.absent(child.kind):
+            if manifest is None:
+                return None
+            return ChildStatus(child.kind.name, name, ChildState.UNAVAILABLE, f"{child.kind.name} is not installed")
+        try:
+            if manifest is None:
+                await self._remove(pipeline, child, name)
+                return None
+            await self._apply(pipeline, child, compare.stamped(manifest))
+        except OwnershipError as error:
+            return ChildStatus(child.kind.name, name, ChildState.CONFLICT, str(error))
+        except ApiError as error:
+            return ChildStatus(child.kind.name, name, ChildState.FAILED, f"{child.kind.name} {name}: {error}")
+        return ChildStatus(child.kind.name, name, ChildState.APPLIED)
+
+    async def _apply(self, pipeline: Pipeline, child: Child, manifest: Manifest) -> None:
+        name = manifest["metadata"]["name"]
+        live = await self._live(pipeline, child, name)
+        if live is not None:
+            _check_owner(live, pipeline, child, name)
+            if compare.holds(live, manifest):
+                return
+            # Of all objects with this name, only the one that was looked at may be changed.
+            manifest["metadata"]["uid"] = live["metadata"]["uid"]
+        stored = await self._cluster.apply(manifest)
+        self._watches.store(child.kind).put(stored, quietly=True)
+        self._log("child_applied", pipeline, child, name)
+
+    async def _remove(self, pipeline: Pipeline, child: Child, name: str) -> None:
+        known = self._watches.store(child.kind).get(pipeline.namespace, name)
+        if known is None or not _owned(known.decoded(), pipeline):
+            return
+        await self._cluster.delete(child.kind, pipeline.namespace, name, known.meta.uid)
+        self._log("child_deleted", pipeline, child, name)
+
+    async def _live(self, pipeline: Pipeline, child: Child, name: str) -> dict[str, Any] | None:
+        """What the watch knows; what it doesn't know may still be there, without our label: ask."""
+        known = self._watches.store(child.kind).get(pipeline.namespace, name)
+        if known is not None:
+            return known.decoded()
+        return await self._cluster.get(child.kind, pipeline.namespace, name)
+
+    def _log(self, action: str, pipeline: Pipeline, child: Child, name: str) -> None:
+        logger.info(
+            "child",
+            action=action,
+            namespace=pipeline.namespace,
+            pipeline=pipeline.name,
+            kind=child.kind.name,
+            child=name,
+        )
+
+
+def _owned(live: Mapping[str, Any], pipeline: Pipeline) -> bool:
+    owners = live["metadata"].get("ownerReferences", [])
+    return any(owner["uid"] == pipeline.uid for owner in owners)
+
+
+def _check_owner(live: Mapping[str, Any], pipeline: Pipeline, child: Child, name: str) -> None:
+    if _owned(live, pipeline):
+        return
+    predecessor = any(
+        owner["kind"] == "NotificationPipeline" and owner["name"] == pipeline.name
+        for owner in live["metadata"].get("ownerReferences", [])
+    )
+    if predecessor:
+        raise ConflictError(f"{child.kind.name} {name} of a deleted pipeline of this name is still being removed")
+    raise OwnershipError(
+        f"{child.kind.name} {name} exists and belongs to somebody else: rename it or the pipeline, or delete it"
+    )

@@ -1,0 +1,207 @@
+"""Reconciliation: read the pipeline afresh → desired → apply → status. One coroutine for every occasion.
+
+`workqueue` calls `Reconciler.reconcile` with a key after anything changed: the pipeline, a child, a Secret that it
+refers to, a Prometheus, the operator's own start. Nothing is remembered between two calls that could not be read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from notification_operator import inputs, monitoring, status
+from notification_operator.applier import Applier
+from notification_operator.clock import Clock
+from notification_operator.cluster import Cluster
+from notification_operator.errors import ForbiddenError, InvalidSpecError
+from notification_operator.kinds import (
+    DEPLOYMENT,
+    NAMESPACE,
+    PIPELINE,
+    PROMETHEUS,
+    PROMETHEUS_AGENT,
+    SERVICE_MONITOR,
+)
+from notification_operator.monitoring import MonitoringView
+from notification_operator.resources import CHILDREN
+from notification_operator.resources.base import Context
+from notification_operator.resources.service import endpoint
+from notification_operator.source_secrets import SourceSecrets
+from notification_operator.spec import Pipeline
+from notification_operator.status import ChildState, ChildStatus, Condition, ConditionType, Reason
+from notification_operator.watching import Watches
+from notification_operator.workqueue import Key, RetryLater
+
+logger = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """Brings pipelines to what their specs say."""
+
+    def __init__(
+        self, cluster: Cluster, watches: Watches, secrets: SourceSecrets, clock: Clock, dispatcher_image: str
+    ) -> None:
+        self._cluster = cluster
+        self._watches = watches
+        self._secrets = secrets
+        self._clock = clock
+        self._dispatcher_image = dispatcher_image
+        self._applier = Applier(cluster, watches)
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring one pipeline to what its spec says. Raises OperatorError to be called again."""
+        stored = await self._cluster.get(PIPELINE, key.namespace, key.name)
+        if stored is None or "deletionTimestamp" in stored["metadata"]:
+            # The children go by garbage collection, with or without us.
+            self._secrets.need(key, set())
+            return
+        try:
+            pipeline = Pipeline.parse(stored)
+        except InvalidSpecError as error:
+            await self._report(stored, [_applied("False", Reason.INVALID_SPEC, str(error))], _kept(stored))
+            return
+        if pipeline.spec.paused:
+            message = "spec.paused is true: nothing is changed until it is false."
+            await self._report(stored, [_applied("False", Reason.PAUSED, message)], _kept(stored))
+            return
+        await self._bring(pipeline, stored)
+
+    async def _bring(self, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
+        self._secrets.need(Key(pipeline.namespace, pipeline.name), inputs.needed(pipeline))
+        alerts = await inputs.resolve(self._secrets, pipeline.namespace, inputs.alert_secrets(pipeline))
+        channels = await inputs.resolve(self._secrets, pipeline.namespace, inputs.channel_secrets(pipeline))
+        context = Context(self._dispatcher_image, slack_alerts=alerts.values, credentials=channels.values)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    self._applier.bring(pipeline, child, child.build(pipeline, context)),
+                    name=f"{child.kind.name} {pipeline.namespace}/{child.name(pipeline.name)}",
+                )
+                for child in CHILDREN
+            ]
+        children = [found for task in tasks if (found := task.result()) is not None]
+        deployment = self._deployment(pipeline)
+        conditions = [
+            _resources_applied(children),
+            _dispatcher_available(deployment),
+            inputs.channels_condition(pipeline, channels),
+            inputs.alerting_condition(pipeline, alerts),
+            monitoring.judge(pipeline, *await self._monitoring(pipeline)),
+        ]
+        fields = _fields(pipeline, context, children, deployment)
+        await self._report(stored, conditions, fields)
+        if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
+            raise RetryLater("; ".join(failed))
+
+    async def _report(
+        self, stored: Mapping[str, Any], conditions: Sequence[Condition], fields: Mapping[str, Any]
+    ) -> None:
+        """Write the status, if it differs from what is there."""
+        previous = stored.get("status", {})
+        wanted = status.compose(
+            previous,
+            stored["metadata"]["generation"],
+            [status.summary(conditions), *conditions],
+            fields,
+            self._clock.now_rfc3339(),
+        )
+        if not status.same(wanted, previous):
+            await self._cluster.apply_status(stored, wanted)
+            ready = wanted["conditions"][0]
+            metadata = stored["metadata"]
+            logger.info(
+                "status",
+                action="status_written",
+                namespace=metadata["namespace"],
+                pipeline=metadata["name"],
+                ready=ready["status"],
+                reason=ready["reason"],
+                why=ready["message"],
+            )
+
+    def _deployment(self, pipeline: Pipeline) -> Mapping[str, Any]:
+        stored = self._watches.store(DEPLOYMENT).get(pipeline.namespace, pipeline.name)
+        return {} if stored is None else stored.decoded()
+
+    async def _monitoring(self, pipeline: Pipeline) -> tuple[Mapping[str, str], MonitoringView]:
+        """The ServiceMonitor's labels as they are, and what can be seen of who would select it."""
+        stored = self._watches.store(SERVICE_MONITOR).get(pipeline.namespace, pipeline.name)
+        absent = self._watches.absent(SERVICE_MONITOR)
+        labels = {} if stored is None else stored.meta.labels
+        if absent or not pipeline.spec.monitoring.service_monitor.enabled:
+            return labels, MonitoringView(absent, None, None)
+        prometheuses = self._prometheuses()
+        looked_at = any(map(monitoring.looks_at_namespace, prometheuses or ()))
+        namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
+        return labels, MonitoringView(absent, prometheuses, namespace_labels)
+
+    def _prometheuses(self) -> list[Mapping[str, Any]] | None:
+        found: list[Mapping[str, Any]] = []
+        for kind in (PROMETHEUS, PROMETHEUS_AGENT):
+            if isinstance(self._watches.failure(kind), ForbiddenError):
+                return None
+            found += [{"kind": kind.name, **stored.decoded()} for stored in self._watches.store(kind).all()]
+        return found
+
+    async def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
+        try:
+            found = await self._cluster.get(NAMESPACE, None, namespace)
+        except ForbiddenError:
+            return None
+        return None if found is None else found["metadata"].get("labels", {})
+
+
+def _applied(verdict: status.Verdict, reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.RESOURCES_APPLIED, verdict, reason, message)
+
+
+def _resources_applied(children: Iterable[ChildStatus]) -> Condition:
+    by_state: dict[ChildState, list[str]] = {}
+    for child in children:
+        by_state.setdefault(child.state, []).append(child.message)
+    if conflicts := by_state.get(ChildState.CONFLICT):
+        return _applied("False", Reason.CONFLICT, f"{'; '.join(conflicts)}.")
+    if failed := by_state.get(ChildState.FAILED):
+        return _applied("False", Reason.APPLY_FAILED, f"{'; '.join(failed)}.")
+    count = len(by_state.get(ChildState.APPLIED, []))
+    return _applied("True", Reason.APPLIED, f"{count} objects are as they should be.")
+
+
+def _dispatcher_available(deployment: Mapping[str, Any]) -> Condition:
+    kind = ConditionType.DISPATCHER_AVAILABLE
+    found = deployment.get("status", {})
+    # A status of an older generation speaks of pods that are about to be replaced.
+    current = found.get("observedGeneration") == deployment.get("metadata", {}).get("generation", -1)
+    wanted = deployment.get("spec", {}).get("replicas", 1)
+    ready, updated = found.get("readyReplicas", 0), found.get("updatedReplicas", 0)
+    if current and ready >= wanted and updated >= wanted and found.get("replicas", 0) == updated:
+        return Condition(kind, "True", Reason.AVAILABLE, f"{ready} of {wanted} dispatchers are ready.")
+    available: Mapping[str, Any] = next((one for one in found.get("conditions", ()) if one["type"] == "Available"), {})
+    said = f" ({available['message']})" if available.get("status") == "False" else ""
+    verdict: status.Verdict = "True" if ready >= wanted else "False"
+    return Condition(kind, verdict, Reason.ROLLING_OUT, f"{ready} of {wanted} dispatchers are ready{said}.")
+
+
+def _fields(
+    pipeline: Pipeline, context: Context, children: Iterable[ChildStatus], deployment: Mapping[str, Any]
+) -> dict[str, Any]:
+    found = deployment.get("status", {})
+    wanted = deployment.get("spec", {}).get("replicas", 1)
+    ready = found.get("readyReplicas", 0)
+    return {
+        "ready": f"{ready}/{wanted}",
+        "replicas": found.get("replicas", 0),
+        "readyReplicas": ready,
+        "endpoint": endpoint(pipeline),
+        "image": context.image(pipeline),
+        "children": [{"kind": child.kind, "name": child.name, "state": child.state.value} for child in children],
+    }
+
+
+def _kept(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What a status that isn't judged anew goes on saying of the children."""
+    previous = stored.get("status", {})
+    return {key: value for key, value in previous.items() if key not in ("conditions", "observedGeneration")}

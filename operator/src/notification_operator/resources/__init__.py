@@ -1,0 +1,56 @@
+"""The children of a pipeline, one module for each kind of them.
+
+`reconcile` goes through `CHILDREN`; `desired` gives what should exist, without a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from notification_operator import kinds, naming
+from notification_operator.kinds import Kind
+from notification_operator.resources import (
+    config_map,
+    dashboard,
+    deployment,
+    prometheus_rule,
+    secrets,
+    service,
+    service_account,
+    service_monitor,
+)
+from notification_operator.resources.base import Context, Manifest
+from notification_operator.spec import Pipeline
+
+
+def _same(name: str) -> str:
+    return name
+
+
+class Child(NamedTuple):
+    """One child of every pipeline: how it is called, and how it is built."""
+
+    kind: Kind
+    name: Callable[[str], str]
+    build: Callable[[Pipeline, Context], Manifest | None]
+
+
+CHILDREN: Sequence[Child] = (
+    Child(kinds.SERVICE_ACCOUNT, _same, service_account.build),
+    Child(kinds.CONFIG_MAP, naming.config, config_map.build),
+    Child(kinds.SECRET, naming.slack_alerts, secrets.build_slack_alerts),
+    Child(kinds.SECRET, naming.credentials, secrets.build_credentials),
+    Child(kinds.SERVICE, _same, service.build),
+    Child(kinds.DEPLOYMENT, _same, deployment.build),
+    Child(kinds.SERVICE_MONITOR, _same, service_monitor.build),
+    Child(kinds.PROMETHEUS_RULE, _same, prometheus_rule.build),
+    Child(kinds.CONFIG_MAP, naming.dashboard, dashboard.build),
+)
+"""In the order in which people are shown them."""
+
+
+def desired(pipeline: Pipeline, context: Context) -> list[Manifest]:
+    """Every object that should exist for this pipeline."""
+    manifests = (child.build(pipeline, context) for child in CHILDREN)
+    return [manifest for manifest in manifests if manifest is not None]

@@ -1,0 +1,36 @@
+"""The pipeline's Grafana dashboard, as a ConfigMap that Grafana's sidecar loads."""
+
+from __future__ import annotations
+
+from notification_operator import naming
+from notification_operator.dashboards import BoardInput, pipeline_board, to_json
+from notification_operator.kinds import CONFIG_MAP
+from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.spec import Pipeline
+
+FOLDER_ANNOTATION = "grafana_folder"
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+    """The ConfigMap `<name>-dashboard`."""
+    spec = pipeline.spec
+    if not spec.dashboard.enabled:
+        return None
+    board = BoardInput(
+        namespace=pipeline.namespace,
+        pipeline=pipeline.name,
+        metrics_prefix=spec.monitoring.metrics_prefix,
+        datasource=spec.dashboard.datasource,
+        latency_threshold_ms=spec.alerts.latency_threshold.milliseconds,
+        backlog_threshold=spec.alerts.backlog_threshold,
+        failure_threshold=spec.alerts.failure_threshold,
+    )
+    frame = child(
+        CONFIG_MAP,
+        pipeline,
+        naming.dashboard(pipeline.name),
+        labels=spec.dashboard.labels,
+        annotations={FOLDER_ANNOTATION: spec.dashboard.folder} if spec.dashboard.folder else None,
+    )
+    # The sidecar writes all boards into one folder; with a dot, which neither name can have, no two files are one.
+    return frame | {"data": {f"{pipeline.namespace}.{pipeline.name}.json": to_json(pipeline_board(board))}}

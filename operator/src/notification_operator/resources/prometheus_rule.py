@@ -1,0 +1,29 @@
+"""The PrometheusRule: the pipeline's alerting rules with its own numbers, for a Prometheus of prometheus-operator."""
+
+from __future__ import annotations
+
+from notification_operator.alerting_rules import RuleInput, rule_groups
+from notification_operator.kinds import PROMETHEUS_RULE
+from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.spec import Pipeline
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+    """The PrometheusRule `<name>`."""
+    wanted, alerts = pipeline.spec.monitoring.prometheus_rule, pipeline.spec.alerts
+    if not wanted.enabled:
+        return None
+    rules = RuleInput(
+        namespace=pipeline.namespace,
+        pipeline=pipeline.name,
+        metrics_prefix=pipeline.spec.monitoring.metrics_prefix,
+        failure_threshold=alerts.failure_threshold,
+        failure_window=alerts.failure_window.normalised,
+        backlog_threshold=alerts.backlog_threshold,
+        latency_threshold_ms=alerts.latency_threshold.milliseconds,
+        runbook_url=alerts.runbook_url,
+        dashboard_url=alerts.dashboard_url,
+    )
+    return child(PROMETHEUS_RULE, pipeline, pipeline.name, labels=wanted.labels) | {
+        "spec": {"groups": rule_groups(rules)}
+    }

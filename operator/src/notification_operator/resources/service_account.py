@@ -1,0 +1,12 @@
+"""The account that the dispatcher's pods run as: no rights, and no token mounted."""
+
+from __future__ import annotations
+
+from notification_operator.kinds import SERVICE_ACCOUNT
+from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.spec import Pipeline
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest:
+    """The ServiceAccount."""
+    return child(SERVICE_ACCOUNT, pipeline, pipeline.name) | {"automountServiceAccountToken": False}

@@ -1,0 +1,32 @@
+"""The ServiceMonitor: tells a Prometheus of prometheus-operator to scrape the dispatchers."""
+
+from __future__ import annotations
+
+from notification_dispatcher.metric_names import METRICS_PATH
+from notification_operator import naming
+from notification_operator.kinds import SERVICE_MONITOR
+from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.resources.service import PORT_NAME
+from notification_operator.spec import Pipeline
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+    """The ServiceMonitor `<name>`."""
+    wanted = pipeline.spec.monitoring.service_monitor
+    if not wanted.enabled:
+        return None
+    endpoint = {
+        "port": PORT_NAME,
+        "path": METRICS_PATH,
+        "interval": wanted.interval.normalised,
+        "scrapeTimeout": wanted.scrape_timeout.normalised,
+        "honorLabels": False,
+        # Rules and boards tell pipelines apart by it.
+        "relabelings": [{"action": "replace", "targetLabel": "pipeline", "replacement": pipeline.name}],
+    }
+    return child(SERVICE_MONITOR, pipeline, pipeline.name, labels=wanted.labels) | {
+        "spec": {
+            "selector": {"matchLabels": {naming.PIPELINE_LABEL: pipeline.name, naming.METRICS_LABEL: "true"}},
+            "endpoints": [endpoint],
+        }
+    }

@@ -1,0 +1,44 @@
+"""Probes and metrics of the operator itself, over HTTP. `run` starts it first, so that a slow start can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from notification_operator.errors import SettingsError
+from notification_operator.metrics import OperatorMetrics
+from notification_operator.settings import Settings
+
+
+@asynccontextmanager
+async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[[], bool]) -> AsyncIterator[int]:
+    """Serve `/healthz`, `/readyz` and `/metrics`; gives the port. Raises SettingsError when it can't be had."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="watches are starting\n")
+
+    async def expose(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", expose)])
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http_host, settings.http_port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"--metrics-port {settings.http_port} cannot be opened: {error.strerror}. Choose another, or 0 for any."
+            ) from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

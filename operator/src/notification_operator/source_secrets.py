@@ -1,0 +1,96 @@
+"""The Secrets that pipelines refer to: each watched by its own name, so that no list of all Secrets is ever needed.
+
+`reconcile` reads them here, and is called again when one changes. A watch lives for as long as a pipeline needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from notification_operator.cluster import Cluster
+from notification_operator.errors import ForbiddenError
+from notification_operator.kinds import SECRET
+from notification_operator.metrics import OperatorMetrics
+from notification_operator.watching import Store, Watch
+from notification_operator.workqueue import Key, RetryLater
+
+_FIRST_LIST_SECONDS = 10.0
+
+SecretName = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    watch: Watch
+    store: Store
+    task: asyncio.Task[None]
+    readers: set[Key] = field(default_factory=set)
+
+
+class SourceSecrets:
+    """Watches of single Secrets, by need."""
+
+    def __init__(self, cluster: Cluster, metrics: OperatorMetrics, changed: Callable[[Key], None]) -> None:
+        self._cluster = cluster
+        self._metrics = metrics
+        self._changed = changed
+        self._watched: dict[SecretName, _Watched] = {}
+
+    def need(self, reader: Key, names: set[str]) -> None:
+        """Say which Secrets of its namespace a pipeline reads from now on: all others are let go."""
+        for name in names:
+            self._watch((reader.namespace, name)).readers.add(reader)
+        for secret, watched in list(self._watched.items()):
+            if reader in watched.readers and secret[1] not in names:
+                watched.readers.discard(reader)
+                if not watched.readers:
+                    watched.task.cancel()
+                    del self._watched[secret]
+
+    async def read(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+        """The Secret's values by key; None when it isn't there.
+
+        Raises ForbiddenError when it may not be read, RetryLater when the API server doesn't answer.
+        """
+        watched = self._watched[namespace, name]
+        try:
+            await asyncio.wait_for(watched.watch.synced.wait(), _FIRST_LIST_SECONDS)
+        except TimeoutError:
+            raise RetryLater(f"the Secret {name} could not be read yet") from None
+        if isinstance(watched.watch.failure, ForbiddenError):
+            raise watched.watch.failure
+        if watched.watch.failure is not None and watched.store.get(namespace, name) is None:
+            raise RetryLater(f"the Secret {name} could not be read yet")
+        stored = watched.store.get(namespace, name)
+        return None if stored is None else _values(stored.decoded())
+
+    async def close(self) -> None:
+        """End every watch."""
+        tasks = [watched.task for watched in self._watched.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _watch(self, secret: SecretName) -> _Watched:
+        if secret not in self._watched:
+            namespace, name = secret
+
+            def changed(*_: object) -> None:
+                for reader in watched.readers:
+                    self._changed(reader)
+
+            store = Store(changed)
+            watch = Watch(self._cluster, self._metrics, SECRET, store)
+            selector = {"fieldSelector": f"metadata.name={name}"}
+            task = asyncio.create_task(watch.run(namespace, selector, changed), name=f"watch-secret-{namespace}/{name}")
+            watched = self._watched[secret] = _Watched(watch, store, task)
+        return self._watched[secret]
+
+
+def _values(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    return {key: b64decode(value) for key, value in (secret.get("data") or {}).items()}

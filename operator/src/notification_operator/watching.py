@@ -1,0 +1,235 @@
+"""Watches with a memory: what the API server holds of one kind, kept current. `run` starts them, `reconcile` reads.
+
+Each object is kept as the JSON that came, and decoded when it is looked at: the dashboards alone would fill hundreds of
+megabytes as Python objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from notification_operator.cluster import Cluster, WatchEvent, decode
+from notification_operator.errors import ApiError, GoneError, NotFoundError
+from notification_operator.kinds import Kind
+from notification_operator.metrics import OperatorMetrics
+
+_LONGEST_BACKOFF = 30.0  # seconds
+_ABSENT_POLL = 10.0  # seconds: an API that is installed later is noticed within this time
+_TOMBSTONES = 4096
+
+logger = structlog.get_logger(__name__)
+
+
+class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of an object's metadata that the watches need."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class _Head(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class Stored(NamedTuple):
+    """An object as it was last seen."""
+
+    meta: ObjectMeta
+    content: bytes
+
+    def decoded(self) -> dict[str, Any]:
+        """The whole object, fresh each time."""
+        return decode(self.content)
+
+
+Changed = Callable[[ObjectMeta], None]
+
+
+class Store:
+    """The objects of one kind by (namespace, name), and whom to tell when one changes."""
+
+    def __init__(self, changed: Changed) -> None:
+        self._objects: dict[tuple[str, str], Stored] = {}
+        # Uids of what was deleted: the answer to a write of ours can arrive after the event of the deletion.
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._changed = changed
+
+    def get(self, namespace: str, name: str) -> Stored | None:
+        """The object as last seen."""
+        return self._objects.get((namespace, name))
+
+    def all(self) -> Iterable[Stored]:
+        """Every object."""
+        return self._objects.values()
+
+    def put(self, content: bytes, *, quietly: bool = False) -> None:
+        """Take an object in, unless what is known is as new. `quietly`: whoever calls knows of it already."""
+        meta = head(content)
+        known = self._objects.get((meta.namespace, meta.name))
+        if meta.uid in self._deleted:
+            return
+        if known is not None and known.meta.uid == meta.uid and not _newer(meta, known.meta):
+            return
+        self._objects[meta.namespace, meta.name] = Stored(meta, content)
+        if not quietly:
+            self._changed(meta)
+
+    def remove(self, meta: ObjectMeta) -> None:
+        """Forget an object, unless a successor has its name."""
+        self._deleted[meta.uid] = None
+        if len(self._deleted) > _TOMBSTONES:
+            self._deleted.popitem(last=False)
+        known = self._objects.get((meta.namespace, meta.name))
+        if known is not None and known.meta.uid == meta.uid:
+            del self._objects[meta.namespace, meta.name]
+            self._changed(meta)
+
+    def replace(self, contents: Iterable[bytes], *, namespace: str | None) -> None:
+        """Take a whole list in. What is not in it vanished unseen: no event will ever tell of it."""
+        listed = set()
+        for content in contents:
+            meta = head(content)
+            listed.add((meta.namespace, meta.name))
+            self.put(content)
+        for stored in list(self._objects.values()):
+            inside = namespace is None or stored.meta.namespace == namespace
+            if inside and (stored.meta.namespace, stored.meta.name) not in listed:
+                self.remove(stored.meta)
+
+
+def head(content: bytes | msgspec.Raw) -> ObjectMeta:
+    """An object's metadata, without decoding the rest."""
+    return msgspec.json.decode(content, type=_Head).metadata
+
+
+def _newer(meta: ObjectMeta, than: ObjectMeta) -> bool:
+    # Comparable as numbers by the API's own contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
+    return int(meta.resource_version) > int(than.resource_version)
+
+
+class Watch:
+    """List and watch one kind into a store, for ever: the loop that survives every error."""
+
+    def __init__(self, cluster: Cluster, metrics: OperatorMetrics, kind: Kind, store: Store) -> None:
+        self._cluster = cluster
+        self._metrics = metrics
+        self._kind = kind
+        self._store = store
+        self._failures = 0
+        self.synced = asyncio.Event()
+        """Set once the first list is in, or its API is known to be absent."""
+        self.failure: ApiError | None = None
+        """Why the last try failed; None while it works. NotFoundError: the API is absent."""
+
+    @property
+    def absent(self) -> bool:
+        """The API server doesn't have this kind."""
+        return isinstance(self.failure, NotFoundError)
+
+    async def run(self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]) -> None:
+        """Keep the store current until cancelled. `turned` is called when it begins or ceases to work."""
+        while True:
+            try:
+                await self._list_and_watch(namespace, selector, turned)
+            except GoneError:
+                continue  # list again at once: this is how the server ends an old watch
+            except ApiError as error:
+                await asyncio.sleep(self._failed(error, namespace, turned))
+
+    async def _list_and_watch(
+        self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]
+    ) -> None:
+        contents, version = await self._cluster.list(self._kind, namespace, selector)
+        self._store.replace(contents, namespace=namespace)
+        self._failures = 0
+        healed, self.failure = self.failure is not None, None
+        self.synced.set()
+        if healed:
+            turned()
+        while True:
+            async for event in self._cluster.watch(self._kind, namespace, selector, version):
+                version = self._take(event)
+
+    def _take(self, event: WatchEvent) -> str:
+        meta = head(event.object)
+        if event.type == "DELETED":
+            self._store.remove(meta)
+        elif event.type != "BOOKMARK":
+            self._store.put(bytes(event.object))
+        return meta.resource_version
+
+    def _failed(self, error: ApiError, namespace: str | None, turned: Callable[[], None]) -> float:
+        """Note the failure; returns how many seconds to wait before the next try."""
+        known, self.failure = self.failure, error
+        self._failures += 1
+        if self.absent and self._kind.optional:
+            self._store.replace((), namespace=namespace)
+        else:
+            self._metrics.watch_restarts.labels(self._kind.name).inc()
+        if type(known) is not type(error):
+            logger.warning("watch", action="watch_failed", kind=self._kind.name, why=str(error))
+            self.synced.set()
+            turned()
+        return _ABSENT_POLL if self.absent else _backoff(self._failures)
+
+
+class Watches:
+    """Watches of several kinds over the same namespaces, each kind with one store."""
+
+    def __init__(self, cluster: Cluster, metrics: OperatorMetrics, namespaces: Sequence[str | None]) -> None:
+        self._cluster = cluster
+        self._metrics = metrics
+        self._namespaces = namespaces
+        self._stores: dict[Kind, Store] = {}
+        self._watches: dict[Kind, list[Watch]] = {}
+        self._starts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+
+    def add(self, kind: Kind, selector: Mapping[str, str], changed: Changed, turned: Callable[[], None]) -> None:
+        """Watch this kind as well, from the time that `run` is called."""
+        store = self._stores[kind] = Store(changed)
+        self._watches[kind] = []
+        for namespace in self._namespaces:
+            watch = Watch(self._cluster, self._metrics, kind, store)
+            self._watches[kind].append(watch)
+            name = f"watch-{kind.plural}-{namespace or 'all'}"
+            self._starts[name] = partial(watch.run, namespace, selector, turned)
+
+    def store(self, kind: Kind) -> Store:
+        """What is known of this kind."""
+        return self._stores[kind]
+
+    def failure(self, kind: Kind) -> ApiError | None:
+        """Why this kind cannot be watched, in one of the namespaces at least; None where it works."""
+        return next((watch.failure for watch in self._watches[kind] if watch.failure is not None), None)
+
+    def absent(self, kind: Kind) -> bool:
+        """The API server doesn't have this kind."""
+        return any(watch.absent for watch in self._watches[kind])
+
+    async def synced(self) -> None:
+        """Wait until each kind was listed once, or is known not to work."""
+        for watch in itertools.chain.from_iterable(self._watches.values()):
+            await watch.synced.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, start in self._starts.items():
+                group.create_task(start(), name=name)
+
+
+def _backoff(failures: int) -> float:
+    longest = min(0.5 * 2.0 ** min(failures, 16), _LONGEST_BACKOFF)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads load, guards nothing
