@@ -1,0 +1,90 @@
+"""The table of binaries the test cluster is made of; `binaries` looks them up here.
+
+A new one takes a `tool` line in a go.mod below `go/` (then `go mod tidy`) and a row in `BINARIES`. Versions are
+written once, in those go.mod files.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from tests.cluster.errors import ClusterError
+
+MODULES = Path(__file__).parent / "go"
+"""The folder of the Go modules which pin what is built."""
+
+KUBERNETES = "k8s.io/kubernetes"
+KWOK = "sigs.k8s.io/kwok"
+ETCD = "go.etcd.io/etcd/server/v3"
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+
+# Without these an API server built from its module reports v0.0.0.
+KUBERNETES_STAMPS = (
+    ("k8s.io/component-base/version.gitVersion", "v{version}"),
+    ("k8s.io/component-base/version.gitMajor", "{major}"),
+    ("k8s.io/component-base/version.gitMinor", "{minor}"),
+)
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One program: the Go package it is built from, and how it tells its version."""
+
+    name: str
+    folder: str
+    """Folder of its Go module, below `go/`."""
+    package: str
+    versioned_by: str
+    """The module in that go.mod whose version is the program's."""
+    version_args: tuple[str, ...] = ("--version",)
+    stamps: tuple[tuple[str, str], ...] = ()
+    """Variables set by the linker; `{version}`, `{major}` and `{minor}` are filled in."""
+
+    def version(self, modules: Path = MODULES) -> str:
+        """Return the pinned version, without a leading v."""
+        return pinned_version(modules / self.folder / "go.mod", self.versioned_by)
+
+    def ldflags(self, version: str) -> str:
+        """Return the linker's flags: no debug information, and the version where the program wants it."""
+        major, minor = version.split(".")[:2]
+        stamped = (f"-X {name}={text.format(version=version, major=major, minor=minor)}" for name, text in self.stamps)
+        return " ".join(("-s", "-w", *stamped))
+
+
+def _kubernetes(name: str, *version_args: str) -> Binary:
+    package = f"{KUBERNETES}/cmd/{name}"
+    return Binary(name, "kubernetes", package, KUBERNETES, version_args or ("--version",), KUBERNETES_STAMPS)
+
+
+BINARIES: Mapping[str, Binary] = MappingProxyType(
+    {
+        binary.name: binary
+        for binary in (
+            _kubernetes("kube-apiserver"),
+            _kubernetes("kube-controller-manager"),
+            _kubernetes("kube-scheduler"),
+            _kubernetes("kubectl", "version", "--client"),
+            Binary("etcd", "kubernetes", ETCD, ETCD),
+            Binary("kwok", "kwok", f"{KWOK}/cmd/kwok", KWOK),
+            Binary("kwokctl", "kwok", f"{KWOK}/cmd/kwokctl", KWOK),
+        )
+    }
+)
+
+CONTROL_PLANE = tuple(BINARIES)
+"""What a kwok cluster needs: the table's rows up to here."""
+
+
+def pinned_version(go_mod: Path, module: str) -> str:
+    """Return the version of `module` that `go_mod` requires, without a leading v."""
+    match = re.search(rf"^(?:require)?\s*{re.escape(module)} v(\S+)", go_mod.read_text(), re.MULTILINE)
+    if match is None:
+        raise ClusterError(f"{go_mod} doesn't require {module}; run `go mod tidy` in its folder.")
+    return match[1]
+
+
+def kubernetes_version() -> str:
+    """Return the Kubernetes version of a kwok cluster, as its API server reports it."""
+    return f"v{BINARIES['kube-apiserver'].version()}"

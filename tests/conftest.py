@@ -1,0 +1,66 @@
+"""Fixtures for tests that need a real API server: `cluster`, once per session, and `namespace`, one per test.
+
+A test that asks for either is marked `cluster`; `pytest -m "not cluster"` is the quick part. CLUSTER chooses what
+they run against: see `python -m tests.cluster --help`.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster, ClusterError, Mode, install_crds, install_prometheus_crds, remove, running_cluster
+from tests.cluster.binaries import Places, ensure
+from tests.cluster.catalog import CONTROL_PLANE
+from tests.cluster.locks import private_dir
+from tests.cluster.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+SESSIONS = ROOT / "build" / "test-cluster"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the cluster, before -m is applied."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build missing binaries now: it takes minutes, and a test's time limit would count them."""
+    items = getattr(session, "items", [])
+    needed = any(item.get_closest_marker("cluster") for item in items)
+    if not needed or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    # What fails here fails again where the first test asks for it, and is reported there.
+    with capture.global_and_fixture_disabled(), suppress(ClusterError):
+        if Mode.from_environment() is Mode.KWOK:
+            ensure(CONTROL_PLANE, Places.from_environment(), Progress())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of this session's own, with the project's and the Prometheus operator's definitions installed."""
+    with private_dir(SESSIONS, remove, Progress()) as folder:
+        try:
+            with running_cluster(folder) as running:
+                install_crds(running, sorted((ROOT / "crds").glob("*.yaml")))
+                install_prometheus_crds(running)
+                yield running
+        finally:
+            remove(folder)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of this test's own; its deletion isn't waited for."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    cluster.run_kubectl("create", "namespace", name)
+    # Pods are refused until the controller manager has made it.
+    cluster.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    yield name
+    cluster.run_kubectl("delete", "namespace", name, "--wait=false")
