@@ -51,6 +51,16 @@ class Duration(str):
         """The length in seconds."""
         return self.milliseconds / 1000
 
+    @property
+    def normalised(self) -> str:
+        """The same length with each unit at most once, largest first, as Prometheus reads durations: `1h30m`."""
+        rest, parts = self.milliseconds, []
+        for unit in ("h", "m", "s", "ms"):
+            count, rest = divmod(rest, _UNIT_MILLISECONDS[unit])
+            if count:
+                parts.append(f"{count}{unit}")
+        return "".join(parts)
+
     @classmethod
     def _check(cls, value: str) -> Self:
         duration = cls(value)
@@ -69,8 +79,9 @@ class Duration(str):
         return {
             **handler(schema),
             **rule(
-                f"duration(self) > duration('0s') && duration(self) <= duration('{LONGEST}')",
-                f"must be more than 0s and at most {LONGEST} (30 days), for example 30s, 5m or 1h30m",
+                f"self.matches('{DURATION_PATTERN}') && duration(self) > duration('0s')"
+                f" && duration(self) <= duration('{LONGEST}')",
+                f"must be a duration such as 30s, 5m or 1h30m: more than 0s, at most {LONGEST} (30 days)",
             ),
         }
 

@@ -58,3 +58,7 @@ def channel_secret_file(channel: str, field: str) -> str:
     `spec.channels[team].slack.webhookSecretRef` refers to. The dot keeps it apart from every variable.
     """
     return f"{channel}.{field}"
+
+
+ROUTING_FILE = "pipeline.json"
+"""The pipeline file's name in the folder of settings: `pipeline.Routing`, as JSON."""
