@@ -116,13 +116,17 @@ def _poll(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a command started in a session of its own, with every child it has."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-            return
+    """End a command started in a session of its own, with every child it has.
+
+    It is asked first, so that it can remove its temporary files; what a child makes of the question isn't waited for.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def tail(text: str, lines: int = 25) -> str:
