@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster import binaries
 from tests.cluster.binaries import Places, ensure, find
-from tests.cluster.catalog import BINARIES, CONTROL_PLANE, MODULES, pinned_version
+from tests.cluster.catalog import BINARIES, CONTROL_PLANE, MODULES, kubernetes_version, pinned_version
 from tests.cluster.errors import ClusterError, GoUnavailableError
 from tests.cluster.kwok import KwokBackend
 from tests.cluster.progress import Progress
@@ -121,10 +121,12 @@ def test_missing_ones_are_built_once_into_the_cache(places: Places, progress: Pr
     assert [path.read_text() for path in found.values()] == ["built", "built"]
     assert ensure(["kube-apiserver", "etcd"], places, progress) == found
     server, etcd = built(places)
-    assert server.startswith("build -trimpath -ldflags -s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X ")
+    stamp = f"-X k8s.io/component-base/version.gitVersion={kubernetes_version()} -X "
+    assert server.startswith(f"build -trimpath -ldflags -s -w {stamp}")
     assert server.endswith("k8s.io/kubernetes/cmd/kube-apiserver CGO_ENABLED=0 GOWORK=off")
-    assert "gitMajor=1 " in server
-    assert "gitMinor=36 " in server
+    major, minor, _ = kubernetes_version().removeprefix("v").split(".")
+    assert f"gitMajor={major} " in server
+    assert f"gitMinor={minor} " in server
     assert "go.etcd.io/etcd/server/v3 CGO_ENABLED=0" in etcd
     assert list(places.cache.glob("*.partial")) == []
 

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from tests.cluster import binaries
 from tests.cluster.binaries import Places
-from tests.cluster.catalog import BINARIES
 from tests.cluster.errors import ClusterError
 from tests.cluster.kwok import KwokBackend
 from tests.cluster.processes import Process
@@ -90,14 +89,15 @@ class KindBackend:
     def stop(self) -> None:
         """Delete the cluster; kind says nothing if there is none."""
         with self.progress.step("deleting the kind cluster") as step:
-            run(step, [self._kind(), "delete", "cluster", "--name", self.name, "--kubeconfig", os.devnull], self._env())
+            run(
+                step,
+                [self._kind(), "delete", "cluster", "--name", self.name, "--kubeconfig", os.devnull],
+                self.places.env,
+            )
 
     def scale_nodes(self, count: int) -> None:
         """Refuse: kind's nodes are fixed."""
         raise ClusterError(f"{count} fake nodes need CLUSTER=kwok; a kind cluster's nodes are fixed.")
-
-    def _env(self) -> Mapping[str, str]:
-        return self.places.env
 
     def _kind(self) -> Path:
         kind = self.places.which("kind")
@@ -144,7 +144,7 @@ class CurrentBackend:
 
 def link_kubectl(link: Path, places: Places, progress: Progress) -> Path:
     """Put the user's kubectl, of whatever version, or else our own at `link`, and return it."""
-    program = places.which("kubectl") or binaries.ensure([BINARIES["kubectl"].name], places, progress)["kubectl"]
+    program = places.which("kubectl") or binaries.ensure(["kubectl"], places, progress)["kubectl"]
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(program)
