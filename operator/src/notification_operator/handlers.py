@@ -6,7 +6,6 @@ retry would write annotations and finalizers onto the pipelines, with the whole 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,7 +53,6 @@ async def watch_pipelines(
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=asyncio.Event(),
     )
 
 

@@ -36,19 +36,19 @@ class Operator:
         self._queue = WorkQueue(self._metrics)
         self._pipelines: set[Key] = set()
         self._ready = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     async def run(self) -> None:
         """Reconcile until SIGTERM or SIGINT."""
-        stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stopped.set)
+            loop.add_signal_handler(name, self._stopped.set)
         async with AsyncExitStack() as stack:
             port = await stack.enter_async_context(serving(self._settings, self._metrics, self._ready.is_set))
             cluster = await stack.enter_async_context(Cluster(self._credentials, self._metrics))
             logger.info("operator", action="started", version=__version__, server=self._credentials.server, port=port)
             work = asyncio.create_task(self._work(cluster), name="operator")
-            stop = asyncio.create_task(stopped.wait(), name="stop")
+            stop = asyncio.create_task(self._stopped.wait(), name="stop")
             await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 logger.info("operator", action="stopping")
@@ -68,10 +68,7 @@ class Operator:
                 group.create_task(watches.run(), name="watches")
                 # A first look at the children before any pipeline: else each would be asked for, one by one.
                 await watches.synced()
-                group.create_task(
-                    handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone),
-                    name="kopf",
-                )
+                group.create_task(self._watch_pipelines(), name="kopf")
                 group.create_task(self._queue.run(reconciler.reconcile, self._settings.workers), name="reconcilers")
                 group.create_task(self._resync(cluster), name="resync")
                 self._ready.set()
@@ -79,6 +76,13 @@ class Operator:
         finally:
             self._ready.clear()
             await secrets.close()
+
+    async def _watch_pipelines(self) -> None:
+        try:
+            await handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone)
+        finally:
+            # kopf takes the signals over once it runs, and returns when one comes.
+            self._stopped.set()
 
     def _watches(self, cluster: Cluster) -> Watches:
         watches = Watches(cluster, self._metrics, self._settings.namespaces or (None,))

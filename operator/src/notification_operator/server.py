@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -37,7 +38,7 @@ async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[
             await site.start()
         except OSError as error:
             raise SettingsError(
-                f"--metrics-port {settings.http_port} cannot be opened: {error.strerror}. Choose another, or 0 for any."
+                f"--metrics-port {settings.http_port} cannot be opened: {os.strerror(error.errno or 0)}. Choose another, or 0 for any."
             ) from error
         yield int(runner.addresses[0][1])
     finally:

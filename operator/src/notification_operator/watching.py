@@ -179,7 +179,10 @@ class Watch:
         else:
             self._metrics.watch_restarts.labels(self._kind.name).inc()
         if type(known) is not type(error):
-            logger.warning("watch", action="watch_failed", kind=self._kind.name, why=str(error))
+            if self.absent and self._kind.optional:
+                logger.info("watch", action="api_absent", kind=self._kind.name)
+            else:
+                logger.warning("watch", action="watch_failed", kind=self._kind.name, why=str(error))
             self.synced.set()
             turned()
         return _ABSENT_POLL if self.absent else _backoff(self._failures)

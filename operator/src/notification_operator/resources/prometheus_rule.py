@@ -19,6 +19,7 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         metrics_prefix=pipeline.spec.monitoring.metrics_prefix,
         failure_threshold=alerts.failure_threshold,
         failure_window=alerts.failure_window.normalised,
+        failure_window_seconds=alerts.failure_window.seconds,
         backlog_threshold=alerts.backlog_threshold,
         latency_threshold_ms=alerts.latency_threshold.milliseconds,
         runbook_url=alerts.runbook_url,

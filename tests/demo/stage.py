@@ -1,0 +1,116 @@
+"""What the demo runs on: a private cluster, the operator and the dispatcher as processes, and receivers.
+
+`stage` brings everything up and takes everything down again, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from tests.cluster import Cluster, ensure_cluster, install_crds, install_prometheus_crds
+from tests.cluster.errors import ClusterError
+from tests.pod import Pod, free_port
+from tests.receivers import Receivers
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "demo"
+NAMESPACE = "plannivo-demo"
+PIPELINE = "booking"
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything that the demo's steps need."""
+
+    cluster: Cluster
+    receivers: Receivers
+    operator_log: Path
+    stack: AsyncExitStack = field(repr=False)
+    pod: Pod | None = None
+
+    async def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        """Run kubectl in the demo's namespace."""
+        return await asyncio.to_thread(self.cluster.run_kubectl, "-n", NAMESPACE, *args, stdin=stdin)
+
+    async def start_dispatcher(self) -> Pod:
+        """Run the Deployment's container, until the stage is taken down."""
+        pod = await asyncio.to_thread(Pod, self.cluster, NAMESPACE, PIPELINE, FOLDER / "pod")
+        self.stack.push_async_callback(pod.stop)
+        await pod.start()
+        self.pod = pod
+        return pod
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    """The demo's stage."""
+    shutil.rmtree(FOLDER / "pod", ignore_errors=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        cluster = await asyncio.to_thread(ensure_cluster, FOLDER)
+        stack.push_async_callback(_end, cluster)
+        await asyncio.to_thread(install_crds, cluster, sorted((ROOT / "crds").glob("*.yaml")))
+        await asyncio.to_thread(install_prometheus_crds, cluster)
+        await asyncio.to_thread(_namespace, cluster)
+        receivers = await stack.enter_async_context(Receivers())
+        log = FOLDER / "operator.log"
+        await stack.enter_async_context(_operator(cluster, log))
+        yield Stage(cluster, receivers, log, stack)
+
+
+async def _end(cluster: Cluster) -> None:
+    """A cluster of our own goes; in one of the user's own, only what the demo made goes."""
+    if cluster.started_here:
+        await asyncio.to_thread(cluster.stop)
+    else:
+        await asyncio.to_thread(cluster.run_kubectl, "delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def _namespace(cluster: Cluster) -> None:
+    """A namespace without anything of an earlier run."""
+    with contextlib.suppress(ClusterError):
+        cluster.run_kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
+    cluster.run_kubectl("create", "namespace", NAMESPACE)
+
+
+@asynccontextmanager
+async def _operator(cluster: Cluster, log: Path) -> AsyncIterator[None]:
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("notification-operator")), "run"]
+    flags = ["--kubeconfig", str(cluster.kubeconfig), "--namespace", NAMESPACE, "--metrics-host", "127.0.0.1"]
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *flags,
+            *("--metrics-port", str(port), "--log-format", "json", "--log-level", "debug"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            await _ready(process, port, log)
+            yield
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
+
+
+async def _ready(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
+        while process.returncode is None:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"http://127.0.0.1:{port}/readyz")).is_success:
+                    return
+            await asyncio.sleep(0.05)
+    raise ClusterError(f"the operator ended at its start; its last words: {log.read_text()[-2000:]}")
