@@ -1,0 +1,187 @@
+"""The rules: which there are, what they select, what they carry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import promql_parser
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notification_operator.alerting_rules import RuleInput, rule_groups
+from tests.controller.promql import is_published, selectors
+
+INPUT = RuleInput(
+    namespace="shop",
+    pipeline="bookings",
+    metrics_prefix="acme_",
+    failure_threshold=33,
+    failure_window="7m30s",
+    failure_window_seconds=450,
+    backlog_threshold=321,
+    latency_threshold_ms=7000,
+    runbook_url="https://runbooks.example.com/{alert}",
+    dashboard_url="https://grafana.example.com/d/board",
+)
+OWN = {
+    "NotificationFailureSpike": "failure_spike",
+    "NotificationBacklogGrowth": "backlog_growth",
+    "NotificationHighWait": "high_wait",
+    "NotificationHighDuration": "high_duration",
+    "NotificationCapacityDrops": "capacity_drops",
+}
+DOWN = {"NotificationDispatcherDown": "dispatcher_down"}
+ALL = OWN | DOWN
+
+Rule = dict[str, Any]
+
+
+def rules(given_input: RuleInput = INPUT) -> list[Rule]:
+    return [rule for group in rule_groups(given_input) for rule in group["rules"]]
+
+
+def alerts(given_input: RuleInput = INPUT) -> dict[str, Rule]:
+    return {rule["alert"]: rule for rule in rules(given_input) if "alert" in rule}
+
+
+def recordings() -> dict[str, Rule]:
+    return {rule["record"]: rule for rule in rules() if "record" in rule}
+
+
+def test_the_guides_alerts_are_there_and_one_for_silence() -> None:
+    assert alerts().keys() == ALL.keys()
+
+
+def test_groups_have_names_of_their_own() -> None:
+    names = [group["name"] for group in rule_groups(INPUT)]
+    assert len(names) == len(set(names))
+
+
+def test_equal_input_makes_equal_rules_and_each_call_its_own() -> None:
+    first, second = rule_groups(INPUT), rule_groups(INPUT)
+    assert first == second
+    first.clear()
+    assert rule_groups(INPUT) == second
+
+
+def test_each_expression_is_valid_and_selects_this_pipeline_alone() -> None:
+    for rule in rules():
+        assert selectors(rule["expr"]), rule
+        for selected in selectors(rule["expr"]):
+            assert {("namespace", "=", "shop"), ("pipeline", "=", "bookings")} <= selected.matchers
+            known = selected.metric == "up" or selected.metric in recordings()
+            assert known or is_published(selected, "acme_"), selected.metric
+
+
+def test_recordings_stand_before_the_alerts_that_read_them() -> None:
+    for group in rule_groups(INPUT):
+        ready: set[str] = set()
+        for rule in group["rules"]:
+            read = {selected.metric for selected in selectors(rule["expr"])} & recordings().keys()
+            assert read <= ready
+            ready |= {rule["record"]} if "record" in rule else set()
+
+
+def test_recordings_keep_the_job_type() -> None:
+    assert len(recordings()) == 2
+    for name, rule in recordings().items():
+        assert re.fullmatch(r"namespace_pipeline_job_type:acme_notification_job_(wait_)?duration_ms:p95_5m", name)
+        assert "sum by (namespace, pipeline, job_type, le)" in rule["expr"]
+        assert "labels" not in rule
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_alert_says_whose_it_is_and_what_to_do(name: str) -> None:
+    rule = alerts()[name]
+    labels, annotations = rule["labels"], rule["annotations"]
+    assert labels["severity"] in {"critical", "warning", "info"}
+    assert (labels["namespace"], labels["pipeline"]) == ("shop", "bookings")
+    assert "shop/bookings" in annotations["summary"]
+    assert annotations["runbook_url"] == f"https://runbooks.example.com/{ALL[name]}"
+    assert annotations["dashboard_url"] == "https://grafana.example.com/d/board"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_route_can_tell_what_slack_hears_already(name: str) -> None:
+    assert alerts()[name]["labels"].get("notifier") == ("dispatcher" if name in OWN else None)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_each_description_has_the_value_and_the_load(name: str) -> None:
+    description = alerts()[name]["annotations"]["description"]
+    assert "$value" in description
+    assert "acme_notification_active_jobs" in description
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_queries_within_a_description_are_valid(name: str) -> None:
+    found = re.findall(r'query ("(?:[^"\\]|\\.)*")', alerts()[name]["annotations"]["description"])
+    assert found
+    for literal in found:
+        for selected in selectors(literal[1:-1].replace('\\"', '"')):
+            assert {("namespace", "=", "shop"), ("pipeline", "=", "bookings")} <= selected.matchers
+            assert is_published(selected, "acme_")
+
+
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [
+        ("NotificationFailureSpike", "[7m30s])) >= 33"),
+        ("NotificationBacklogGrowth", ">= 321 and "),
+        ("NotificationHighWait", "> 7000"),
+        ("NotificationHighDuration", "> 7000"),
+        ("NotificationCapacityDrops", "> 0"),
+        ("NotificationDispatcherDown", "== 1)"),
+    ],
+)
+def test_numbers_are_the_pipelines(name: str, condition: str) -> None:
+    assert condition in alerts()[name]["expr"]
+
+
+def test_a_window_too_short_for_prometheus_is_a_minute() -> None:
+    spike = alerts(replace(INPUT, failure_window="5s", failure_window_seconds=5))["NotificationFailureSpike"]
+    assert "[60s]" in spike["expr"]
+    assert "within 60s" in spike["annotations"]["description"]
+
+
+def test_a_stuck_backlog_alerts_and_a_shrinking_one_does_not() -> None:
+    assert re.search(r"deriv\(.+\[10m\]\)\) >= 0$", alerts()["NotificationBacklogGrowth"]["expr"])
+
+
+def test_both_ways_of_overflowing_are_capacity_drops() -> None:
+    (selected,) = selectors(alerts()["NotificationCapacityDrops"]["expr"])
+    assert ("reason", "=~", "capacity|rejected") in selected.matchers
+
+
+def test_replicas_that_share_a_queue_count_once() -> None:
+    assert alerts()["NotificationBacklogGrowth"]["expr"].startswith("max by (namespace, pipeline) (")
+
+
+def test_links_that_are_not_configured_are_left_out() -> None:
+    for rule in alerts(replace(INPUT, runbook_url="", dashboard_url="")).values():
+        assert rule["annotations"].keys() == {"summary", "description"}
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text())
+def test_no_name_or_link_breaks_an_expression_or_a_template(namespace: str, name: str, link: str) -> None:
+    strange = replace(INPUT, namespace=namespace, pipeline=name, runbook_url=link, dashboard_url=link)
+    for rule in rules(strange):
+        for selected in selectors(rule["expr"]):
+            assert {("namespace", "=", namespace), ("pipeline", "=", name)} <= selected.matchers
+    for rule in alerts(strange).values():
+        labels, annotations = rule["labels"], rule["annotations"]
+        literals = [labels["namespace"], labels["pipeline"], annotations["summary"]]
+        literals += [annotations.get("runbook_url", ""), annotations.get("dashboard_url", "")]
+        for text in literals:
+            assert "{{" not in text.replace('{{ "{{" }}', "")
+        balanced = annotations["description"]
+        assert balanced.count("{{") == balanced.count("}}")
+
+
+def test_durations_are_prometheus_own() -> None:
+    for rule in alerts().values():
+        for key in ("for", "keep_firing_for"):
+            assert promql_parser.parse_duration(rule.get(key, "1s"))
