@@ -123,6 +123,7 @@ def test_board_is_classic_and_read_only(board: Board) -> None:
     assert board["editable"] is False
     assert not {"__inputs", "__requires", "id", "version", "apiVersion", "spec"} & board.keys()
     assert "inControlsMenu" not in to_json(board)
+    assert "auto_min" not in to_json(board)
 
 
 def test_each_panel_says_what_it_shows(board: Board) -> None:

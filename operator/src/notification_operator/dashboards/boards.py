@@ -77,9 +77,10 @@ def _finish(board: builders.Dashboard, source: common.DataSourceRef, scene: Scen
     built = board.build()
     _number_panels(built, source)
     document: dict[str, Any] = json.loads(JSONEncoder().encode(built))
-    # The SDK's default hides links and annotations in a menu that only the newest Grafana has.
-    for item in (*document["links"], *document["annotations"]["list"]):
-        item.pop("placement", None)
+    # The SDK's defaults: a menu that hides links and annotations, and what only an interval variable has.
+    for item in (*document["links"], *document["annotations"]["list"], *document["templating"]["list"]):
+        for default in ("placement", "auto", "auto_count", "auto_min"):
+            item.pop(default, None)
     return document
 
 
