@@ -29,6 +29,10 @@ def backlog(scene: Scene) -> Row:
     )
     timeline.override_by_name("backlog", [style.fixed(ORANGE), style.custom("fillOpacity", 20)])
     timeline.override_by_name("active workers", [style.fixed(BLUE), *style.on_the_right(units.Short, "active workers")])
+    return Row("Backlog and workers", (style.with_threshold(timeline), *_waiting(scene)))
+
+
+def _waiting(scene: Scene) -> tuple[timeseries.Panel, ...]:
     waiting = style.graph_panel(
         Text(
             "Scheduled jobs and dead letters",
@@ -52,7 +56,7 @@ def backlog(scene: Scene) -> Row:
         6,
         Line(scene.queries.oldest_job_age(), scene.named("oldest job")),
     )
-    return Row("Backlog and workers", (style.with_threshold(timeline), waiting, oldest))
+    return (waiting, oldest)
 
 
 def results(scene: Scene) -> Row:
