@@ -56,7 +56,7 @@ class Applier:
         live = await self._live(pipeline, child, name)
         if live is not None:
             _check_owner(live, pipeline, child, name)
-            if compare.holds(live, manifest):
+            if compare.same(live, manifest):
                 return
             # Of all objects with this name, only the one that was looked at may be changed.
             manifest["metadata"]["uid"] = live["metadata"]["uid"]

@@ -30,6 +30,11 @@ def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**manifest, "metadata": metadata}
 
 
+def same(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether a live object needs no write. Kind and version don't count: a list leaves them out."""
+    return all(holds(live.get(key), value) for key, value in manifest.items() if key not in ("apiVersion", "kind"))
+
+
 def holds(live: Any, wanted: Any) -> bool:
     """Whether `live` contains `wanted`: maps by key, lists of named objects by name, all else by equality."""
     if isinstance(wanted, Mapping):

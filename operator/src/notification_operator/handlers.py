@@ -6,6 +6,7 @@ retry would write annotations and finalizers onto the pipelines, with the whole 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,9 +33,16 @@ class _Endless(Sequence[float]):
 
 
 async def watch_pipelines(
-    credentials: Credentials, namespaces: Sequence[str], seen: Callable[[Key], None], gone: Callable[[Key], None]
+    credentials: Credentials,
+    namespaces: Sequence[str],
+    seen: Callable[[Key], None],
+    gone: Callable[[Key], None],
+    started: asyncio.Event,
 ) -> None:
-    """Run kopf until cancelled: `seen` for each pipeline that is there or changes, `gone` for each that is deleted."""
+    """Run kopf until cancelled: `seen` for each pipeline that is there or changes, `gone` for each that is deleted.
+
+    `started` is set once kopf runs; it has taken SIGTERM and SIGINT over by then.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -53,6 +61,7 @@ async def watch_pipelines(
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        ready_flag=started,
     )
 
 

@@ -7,7 +7,6 @@ import sys
 
 import structlog
 
-
 # Tracebacks without the values of local variables, in both forms: those can be secrets.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 

@@ -40,9 +40,7 @@ class Operator:
 
     async def run(self) -> None:
         """Reconcile until SIGTERM or SIGINT."""
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stopped.set)
+        self._take_signals()
         async with AsyncExitStack() as stack:
             port = await stack.enter_async_context(serving(self._settings, self._metrics, self._ready.is_set))
             cluster = await stack.enter_async_context(Cluster(self._credentials, self._metrics))
@@ -68,7 +66,7 @@ class Operator:
                 group.create_task(watches.run(), name="watches")
                 # A first look at the children before any pipeline: else each would be asked for, one by one.
                 await watches.synced()
-                group.create_task(self._watch_pipelines(), name="kopf")
+                group.create_task(self._watch_pipelines(), name="pipelines")
                 group.create_task(self._queue.run(reconciler.reconcile, self._settings.workers), name="reconcilers")
                 group.create_task(self._resync(cluster), name="resync")
                 self._ready.set()
@@ -77,12 +75,22 @@ class Operator:
             self._ready.clear()
             await secrets.close()
 
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopped.set)
+
     async def _watch_pipelines(self) -> None:
-        try:
-            await handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone)
-        finally:
-            # kopf takes the signals over once it runs, and returns when one comes.
-            self._stopped.set()
+        started = asyncio.Event()
+        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone, started)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(watch, name="kopf")
+            await started.wait()
+            # kopf took the signals over, and would take five seconds to stop.
+            self._take_signals()
+            await running
+        # It returns when a signal came before we had them back.
+        self._stopped.set()
 
     def _watches(self, cluster: Cluster) -> Watches:
         watches = Watches(cluster, self._metrics, self._settings.namespaces or (None,))

@@ -38,7 +38,8 @@ async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[
             await site.start()
         except OSError as error:
             raise SettingsError(
-                f"--metrics-port {settings.http_port} cannot be opened: {os.strerror(error.errno or 0)}. Choose another, or 0 for any."
+                f"--metrics-port {settings.http_port} cannot be opened: {os.strerror(error.errno or 0)}. "
+                "Choose another, or 0 for any."
             ) from error
         yield int(runner.addresses[0][1])
     finally:

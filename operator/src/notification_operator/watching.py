@@ -38,6 +38,14 @@ class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
     resource_version: str = ""
     labels: Mapping[str, str] = {}
 
+    @property
+    def version(self) -> int:
+        """The resourceVersion, which the API's own contract lets us compare as a number.
+
+        Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+        """
+        return int(self.resource_version)
+
 
 class _Head(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
@@ -62,8 +70,9 @@ class Store:
 
     def __init__(self, changed: Changed) -> None:
         self._objects: dict[tuple[str, str], Stored] = {}
-        # Uids of what was deleted: the answer to a write of ours can arrive after the event of the deletion.
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        # When what was removed was last seen, by uid: the answer to a write of ours can arrive after the event of the
+        # deletion. A later version of it is no ghost: removing our label looks like a deletion too.
+        self._removed: OrderedDict[str, int] = OrderedDict()
         self._changed = changed
 
     def get(self, namespace: str, name: str) -> Stored | None:
@@ -78,9 +87,8 @@ class Store:
         """Take an object in, unless what is known is as new. `quietly`: whoever calls knows of it already."""
         meta = head(content)
         known = self._objects.get((meta.namespace, meta.name))
-        if meta.uid in self._deleted:
-            return
-        if known is not None and known.meta.uid == meta.uid and not _newer(meta, known.meta):
+        same = known is not None and known.meta.uid == meta.uid
+        if meta.version <= (known.meta.version if same else self._removed.get(meta.uid, -1)):
             return
         self._objects[meta.namespace, meta.name] = Stored(meta, content)
         if not quietly:
@@ -88,9 +96,9 @@ class Store:
 
     def remove(self, meta: ObjectMeta) -> None:
         """Forget an object, unless a successor has its name."""
-        self._deleted[meta.uid] = None
-        if len(self._deleted) > _TOMBSTONES:
-            self._deleted.popitem(last=False)
+        self._removed[meta.uid] = meta.version
+        if len(self._removed) > _TOMBSTONES:
+            self._removed.popitem(last=False)
         known = self._objects.get((meta.namespace, meta.name))
         if known is not None and known.meta.uid == meta.uid:
             del self._objects[meta.namespace, meta.name]
@@ -112,11 +120,6 @@ class Store:
 def head(content: bytes | msgspec.Raw) -> ObjectMeta:
     """An object's metadata, without decoding the rest."""
     return msgspec.json.decode(content, type=_Head).metadata
-
-
-def _newer(meta: ObjectMeta, than: ObjectMeta) -> bool:
-    # Comparable as numbers by the API's own contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
-    return int(meta.resource_version) > int(than.resource_version)
 
 
 class Watch:

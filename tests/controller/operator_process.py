@@ -1,0 +1,83 @@
+"""The operator as a process, for tests: started, stopped or killed at will, its log at hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tests.cluster import Cluster
+from tests.pod import free_port
+
+READY_SECONDS = 30.0
+
+
+class OperatorProcess:
+    """`notification-operator run` on one namespace of a cluster. Use as a context manager."""
+
+    def __init__(self, cluster: Cluster, namespace: str, log: Path, *, level: str = "info") -> None:
+        self.log = log
+        self.port = free_port()
+        self._command = [
+            *(str(Path(sys.executable).with_name("notification-operator")), "run"),
+            *("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace),
+            *("--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)),
+            *("--log-format", "json", "--log-level", level),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        with self.log.open("ab") as output:
+            # Nothing of the user's: what it needs comes by flags.
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"the operator did not become ready: {self.log.read_text()[-2000:]}")
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def requests(self, verb: str) -> float:
+        """How many requests it made with this HTTP method, whatever the answer."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+        prefix = "notification_operator_api_requests_total{"
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith(prefix) and f'verb="{verb}"' in line
+        )
