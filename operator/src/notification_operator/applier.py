@@ -14,9 +14,9 @@ import structlog
 from notification_operator import compare
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ConflictError, OwnershipError
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources import Child
 from notification_operator.resources.base import Manifest
-from notification_operator.spec import Pipeline
 from notification_operator.status import ChildState, ChildStatus
 from notification_operator.watching import Watches
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from notification_dispatcher.pipeline import SecretKeyRef
+from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
+from notification_operator.pipeline import Pipeline
 from notification_operator.source_secrets import SourceSecrets
-from notification_operator.spec import Pipeline
 from notification_operator.status import Condition, ConditionType, Reason
 
 

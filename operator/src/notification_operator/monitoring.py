@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from notification_operator.spec import Pipeline
+from notification_operator.pipeline import Pipeline
 from notification_operator.status import Condition, ConditionType, Reason
 
 Labels = Mapping[str, str]

@@ -6,7 +6,7 @@ Each kind of child has a suffix of its own, so that the children of two pipeline
 
 from __future__ import annotations
 
-from notification_dispatcher.pipeline import DNS_LABEL
+from notification_dispatcher.schema import DNS_LABEL
 from notification_operator.spec import GROUP
 
 OPERATOR = "notification-operator"

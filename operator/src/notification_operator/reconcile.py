@@ -26,11 +26,11 @@ from notification_operator.kinds import (
     SERVICE_MONITOR,
 )
 from notification_operator.monitoring import MonitoringView
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources import CHILDREN
 from notification_operator.resources.base import Context
 from notification_operator.resources.service import endpoint
 from notification_operator.source_secrets import SourceSecrets
-from notification_operator.spec import Pipeline
 from notification_operator.status import ChildState, ChildStatus, Condition, ConditionType, Reason
 from notification_operator.watching import Watches
 from notification_operator.workqueue import Key, RetryLater

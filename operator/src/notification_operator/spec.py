@@ -1,34 +1,19 @@
 """The NotificationPipeline resource: its typed spec, from which `crd` generates the schema.
 
-`reconcile` parses what the API server stores with `Pipeline.parse`. Field names, defaults, bounds and descriptions
+`pipeline` reads what the API server stores with it. Field names, defaults, bounds and descriptions
 stand here alone; channels, job types and retries come from the dispatcher's own model of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import msgspec
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
-from notification_dispatcher.pipeline import (
-    LIST_BY_NAME,
-    ApiModel,
-    Channel,
-    Duration,
-    Enumeration,
-    JobType,
-    Retry,
-    Routing,
-    SecretKeyRef,
-    UnknownJobTypes,
-    check_routing,
-    rule,
-)
-from notification_operator.errors import InvalidSpecError
+from notification_dispatcher.pipeline import Channel, JobType, Retry, Routing, UnknownJobTypes, check_routing
+from notification_dispatcher.schema import LIST_BY_NAME, ApiModel, Duration, Enumeration, SecretKeyRef, rule
 
 GROUP = "notifications.plannivo.io"
 VERSION = "v1alpha1"
@@ -291,39 +276,3 @@ class PipelineSpec(ApiModel):
         return Routing.model_construct(
             channels=self.channels, job_types=self.job_types, unknown_job_types=self.unknown_job_types
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """One NotificationPipeline as read from the API server."""
-
-    namespace: str
-    name: str
-    uid: str
-    generation: int
-    spec: PipelineSpec
-
-    @classmethod
-    def parse(cls, stored: Mapping[str, Any]) -> Self:
-        """Read a stored object. Raises InvalidSpecError, naming each field that is wrong."""
-        metadata = stored["metadata"]
-        try:
-            # JSON mode: a list of JSON is a tuple here, and nothing else is converted.
-            spec = PipelineSpec.model_validate_json(msgspec.json.encode(stored.get("spec", {})))
-        except ValidationError as error:
-            raise InvalidSpecError(_sentences(error)) from None
-        return cls(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata["generation"],
-            spec=spec,
-        )
-
-
-def _sentences(error: ValidationError) -> str:
-    """Every finding as `spec.field: what is wrong`, without the value, which may be a secret."""
-    return "; ".join(
-        f"{'.'.join(['spec', *map(str, finding['loc'])])}: {finding['msg']}"
-        for finding in error.errors(include_url=False, include_input=False, include_context=False)
-    )

@@ -87,8 +87,10 @@ class Store:
         """Take an object in, unless what is known is as new. `quietly`: whoever calls knows of it already."""
         meta = head(content)
         known = self._objects.get((meta.namespace, meta.name))
-        same = known is not None and known.meta.uid == meta.uid
-        if meta.version <= (known.meta.version if same else self._removed.get(meta.uid, -1)):
+        seen = self._removed.get(meta.uid, -1)
+        if known is not None and known.meta.uid == meta.uid:
+            seen = known.meta.version
+        if meta.version <= seen:
             return
         self._objects[meta.namespace, meta.name] = Stored(meta, content)
         if not quietly:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from notification_operator import kinds, naming
 from notification_operator.kinds import Kind
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources import (
     config_map,
     dashboard,
@@ -21,7 +22,6 @@ from notification_operator.resources import (
     service_monitor,
 )
 from notification_operator.resources.base import Context, Manifest
-from notification_operator.spec import Pipeline
 
 
 def _same(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from notification_operator import naming
 from notification_operator.kinds import PIPELINE, Kind
-from notification_operator.spec import Pipeline
+from notification_operator.pipeline import Pipeline
 
 Manifest = dict[str, Any]
 

@@ -7,8 +7,9 @@ import json
 from notification_dispatcher.variables import ROUTING_FILE, Variable
 from notification_operator import naming
 from notification_operator.kinds import CONFIG_MAP
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Overflow, Pipeline
+from notification_operator.spec import Overflow
 
 _OVERFLOW = {Overflow.EVICT_OLDEST: "evict-oldest", Overflow.REJECT: "reject"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from notification_operator import naming
 from notification_operator.dashboards import BoardInput, pipeline_board, to_json
 from notification_operator.kinds import CONFIG_MAP
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Pipeline
 
 FOLDER_ANNOTATION = "grafana_folder"
 

@@ -11,9 +11,9 @@ import math
 from notification_dispatcher.variables import Variable
 from notification_operator import naming
 from notification_operator.kinds import DEPLOYMENT
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
 from notification_operator.resources.service import PORT_NAME
-from notification_operator.spec import Pipeline
 
 CONTAINER = "dispatcher"
 SETTINGS_PATH = "/etc/notification"

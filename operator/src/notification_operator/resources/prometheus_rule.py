@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from notification_operator.alerting_rules import RuleInput, rule_groups
 from notification_operator.kinds import PROMETHEUS_RULE
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Pipeline
 
 
 def build(pipeline: Pipeline, _context: Context) -> Manifest | None:

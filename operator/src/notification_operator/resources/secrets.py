@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from notification_operator import naming
 from notification_operator.kinds import SECRET
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Pipeline
 
 
 def build_slack_alerts(pipeline: Pipeline, context: Context) -> Manifest | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from notification_operator import naming
 from notification_operator.kinds import SERVICE
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Pipeline
 
 PORT_NAME = "http"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from notification_operator.kinds import SERVICE_ACCOUNT
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Pipeline
 
 
 def build(pipeline: Pipeline, _context: Context) -> Manifest:

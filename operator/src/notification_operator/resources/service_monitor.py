@@ -5,9 +5,9 @@ from __future__ import annotations
 from notification_dispatcher.metric_names import METRICS_PATH
 from notification_operator import naming
 from notification_operator.kinds import SERVICE_MONITOR
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
 from notification_operator.resources.service import PORT_NAME
-from notification_operator.spec import Pipeline
 
 
 def build(pipeline: Pipeline, _context: Context) -> Manifest | None:

@@ -1,0 +1,49 @@
+"""One NotificationPipeline as the API server stores it, in its typed form: `reconcile` parses, builders take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+from pydantic import ValidationError
+
+from notification_operator.errors import InvalidSpecError
+from notification_operator.spec import PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One NotificationPipeline as read from the API server."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: PipelineSpec
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, Any]) -> Self:
+        """Read a stored object. Raises InvalidSpecError, naming each field that is wrong."""
+        metadata = stored["metadata"]
+        try:
+            # JSON mode: a list of JSON is a tuple here, and nothing else is converted.
+            spec = PipelineSpec.model_validate_json(msgspec.json.encode(stored.get("spec", {})))
+        except ValidationError as error:
+            raise InvalidSpecError(_sentences(error)) from None
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            spec=spec,
+        )
+
+
+def _sentences(error: ValidationError) -> str:
+    """Every finding as `spec.field: what is wrong`, without the value, which may be a secret."""
+    return "; ".join(
+        f"{'.'.join(['spec', *map(str, finding['loc'])])}: {finding['msg']}"
+        for finding in error.errors(include_url=False, include_input=False, include_context=False)
+    )

@@ -1,0 +1,72 @@
+"""Compare before writing: what is a difference, and what the API server added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from notification_operator import compare, naming
+
+LIVE: dict[str, Any] = {
+    "metadata": {"name": "a", "uid": "1", "labels": {"ours": "1", "theirs": "2"}, "managedFields": []},
+    "spec": {
+        "replicas": 1,
+        "paused": False,
+        "containers": [
+            {"name": "sidecar", "image": "injected"},
+            {"name": "main", "image": "i", "args": ["run"], "env": [{"name": "A", "value": "1"}], "tty": False},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"spec": {"replicas": 1}},
+        {"metadata": {"labels": {"ours": "1"}}},
+        {"spec": {"containers": [{"name": "main", "image": "i", "env": [{"name": "A", "value": "1"}]}]}},
+        {"spec": {"containers": [{"name": "main", "args": ["run"]}]}},
+        {"apiVersion": "v1", "kind": "left out of lists", "spec": {"paused": False}},
+    ],
+)
+def test_what_is_there_needs_no_write(wanted: dict[str, Any]) -> None:
+    assert compare.same(LIVE, wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"spec": {"replicas": 2}},
+        {"spec": {"replicas": True}},
+        {"spec": {"paused": 0}},
+        {"spec": {"missing": 1}},
+        {"data": {}},
+        {"metadata": {"labels": {"ours": "2"}}},
+        {"spec": {"containers": [{"name": "other"}]}},
+        {"spec": {"containers": [{"name": "main", "args": ["run", "more"]}]}},
+        {"spec": {"containers": [{"name": "main", "args": []}]}},
+        {"spec": {"containers": [{"name": "main", "env": [{"name": "A", "value": "2"}]}]}},
+    ],
+)
+def test_what_differs_needs_one(wanted: dict[str, Any]) -> None:
+    assert not compare.same(LIVE, wanted)
+
+
+def test_a_field_that_is_no_longer_wanted_is_noticed() -> None:
+    before = compare.stamped({"metadata": {"annotations": {"folder": "a"}}, "spec": {"x": 1}})
+    after = compare.stamped({"metadata": {"annotations": {}}, "spec": {"x": 1}})
+    assert not compare.same(before, after)
+
+
+def test_the_fingerprint_knows_fields_and_no_values() -> None:
+    assert compare.fingerprint({"data": {"url": "one"}}) == compare.fingerprint({"data": {"url": "another"}})
+    assert compare.fingerprint({"data": {"url": "one"}}) != compare.fingerprint({"data": {"uri": "one"}})
+
+
+def test_stamping_changes_nothing_of_what_was_given() -> None:
+    manifest = {"metadata": {"name": "a"}}
+    assert naming.HASH_ANNOTATION in compare.stamped(manifest)["metadata"]["annotations"]
+    assert manifest == {"metadata": {"name": "a"}}

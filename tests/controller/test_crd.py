@@ -1,0 +1,123 @@
+"""The CRD: what is committed, what is structural, and what kubectl answers to those who read and err."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notification_operator import crd, naming
+from notification_operator.errors import InvalidSpecError
+from notification_operator.pipeline import Pipeline
+from tests.cluster import Cluster, ClusterError
+from tests.controller.pipelines import manifest, stored
+
+COMMITTED = Path(__file__).parents[2] / "crds" / "notifications.plannivo.io_notificationpipelines.yaml"
+CHANNELS = manifest()["spec"]["channels"]
+
+
+def fields(schema: dict[str, Any], path: str = "spec") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below this one, with its path."""
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from fields(inner, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from fields(schema[key], f"{path}[]")
+
+
+def spec_schema() -> dict[str, Any]:
+    version = crd.definition()["spec"]["versions"][0]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return schema
+
+
+def test_the_committed_file_is_what_the_model_generates() -> None:
+    assert COMMITTED.read_text() == crd.text(), "run `make generate` and commit the result"
+
+
+def test_every_field_is_described_and_bounded() -> None:
+    for path, schema in fields(spec_schema()):
+        if not path.endswith("[]"):
+            assert len(schema.get("description", "")) > 10, path
+        if schema.get("type") == "string" and "enum" not in schema:
+            assert "maxLength" in schema, path
+            assert "pattern" in schema, path
+        if schema.get("type") == "integer":
+            assert "minimum" in schema, path
+            assert "maximum" in schema, path
+        if schema.get("type") == "array":
+            assert "maxItems" in schema, path
+        assert not {"$ref", "anyOf", "title", "const", "patternProperties"} & schema.keys(), path
+
+
+INVALID = [
+    ("alerts.failureThreshold", {"alerts": {"failureThreshold": 0}}),
+    ("alerts.failureWindow", {"alerts": {"failureWindow": "5 minutes"}}),
+    ("alerts.failureWindow", {"alerts": {"failureWindow": "0s"}}),
+    ("alerts.cooldown", {"alerts": {"cooldown": "721h"}}),
+    ("alerts.latencyThreshold", {"alerts": {"latencyThreshold": "-5s"}}),
+    (
+        "exactly one of webhook and slack",
+        {"channels": [{**CHANNELS[0], "slack": {"webhookSecretRef": {"name": "slack", "key": "url"}}}]},
+    ),
+    ("exactly one of webhook and slack", {"channels": [{"name": "crm"}]}),
+    ("exactly one of url and urlSecretRef", {"channels": [{"name": "crm", "webhook": {}}]}),
+    ("channels[0].webhook.url", {"channels": [{"name": "crm", "webhook": {"url": "ftp://crm"}}]}),
+    ("channels[0].webhook.url", {"channels": [{"name": "crm", "webhook": {"url": "https://u:p@crm.example.com"}}]}),
+    ("channels[0].name", {"channels": [{**CHANNELS[0], "name": "Not a label"}]}),
+    ("channels[1]", {"channels": [*CHANNELS, *CHANNELS]}),
+    ("channels", {"channels": []}),
+    ("jobTypes[].channels must be the name of one of", {"jobTypes": [{"name": "booking-created", "channels": ["x"]}]}),
+    ("jobTypes[1]", {"jobTypes": [{"name": "a"}, {"name": "a"}]}),
+    ("retry.initialBackoff must not be longer", {"retry": {"initialBackoff": "10m"}}),
+    ("scrapeTimeout must not be longer", {"monitoring": {"serviceMonitor": {"scrapeTimeout": "1m"}}}),
+    ("monitoring.metricsPrefix", {"monitoring": {"metricsPrefix": "No-Prefix"}}),
+    ("queue.overflow", {"queue": {"overflow": "Explode"}}),
+    ("queue.capacity", {"queue": {"capacity": 0}}),
+    ("queue.capacity", {"queue": {"capacity": "many"}}),
+    ("workers.concurrency", {"workers": {"concurrency": 100_000}}),
+    ("dashboard.labels", {"dashboard": {"labels": {"not a key": "x"}}}),
+    ("nonsense", {"nonsense": 1}),
+    ("slackk", {"alerts": {"slackk": {}}}),
+]
+
+
+@pytest.mark.parametrize(("said", "spec"), INVALID, ids=[json.dumps(spec)[:60] for _, spec in INVALID])
+def test_what_cannot_work_is_refused_with_the_fields_name(
+    cluster: Cluster, namespace: str, said: str, spec: dict[str, Any]
+) -> None:
+    with pytest.raises(ClusterError) as refusal:
+        cluster.run_kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest(**spec)))
+    assert said in str(refusal.value)
+    with pytest.raises(InvalidSpecError):
+        Pipeline.parse(stored(**spec))
+
+
+def test_names_at_the_limit(cluster: Cluster, namespace: str) -> None:
+    longest = "a" * naming.LONGEST_NAME
+    dry = ("-n", namespace, "apply", "--dry-run=server", "-f", "-")
+    cluster.run_kubectl(*dry, stdin=json.dumps(manifest(longest)))
+    for name, said in ((f"{longest}a", "at most"), ("1st", "start with a letter"), ("a.b", "no dots")):
+        with pytest.raises(ClusterError, match=said):
+            cluster.run_kubectl(*dry, stdin=json.dumps(manifest(name)))
+
+
+def test_defaults_are_filled_in_and_are_the_models_own(cluster: Cluster, namespace: str) -> None:
+    cluster.run_kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest()))
+    found = cluster.get_json("npl", "booking", "-n", namespace)
+    assert found["spec"]["alerts"]["failureThreshold"] == 20
+    assert found["spec"]["alerts"]["failureWindow"] == "5m"
+    assert found["spec"]["monitoring"]["serviceMonitor"]["interval"] == "15s"
+    assert Pipeline.parse(found).spec == Pipeline.parse(stored()).spec
+
+
+def test_kubectl_explains(cluster: Cluster) -> None:
+    text = cluster.run_kubectl("explain", "npl.spec.alerts")
+    for field in ("failureThreshold", "failureWindow", "backlogThreshold", "latencyThreshold", "cooldown", "slack"):
+        assert field in text
+    assert "Failure Spike: alert when at least this many jobs failed for good" in " ".join(text.split())
+    assert "Default: 20." in text

@@ -1,0 +1,83 @@
+"""What the operator says of the scrape, with real Prometheus objects and with their API missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster, install_prometheus_crds
+from tests.controller.operator_process import OperatorProcess
+from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
+
+MONITORS = "customresourcedefinition/servicemonitors.monitoring.coreos.com"
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with OperatorProcess(cluster, namespace, tmp_path / "operator.log") as running:
+        yield running
+
+
+def prometheus(cluster: Cluster, namespace: str, **spec: Any) -> None:
+    body = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "Prometheus",
+        "metadata": {"name": "kps"},
+        "spec": spec,
+    }
+    cluster.run_kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(body))
+
+
+def selected(cluster: Cluster, namespace: str, reason: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found = condition(get(cluster, namespace, "npl", "booking") or {}, "MonitoringSelected")
+        return found if found.get("reason") == reason else None
+
+    return eventually(look, f"MonitoringSelected has the reason {reason}", 30)
+
+
+def test_the_label_that_a_prometheus_asks_for_is_named_and_turns_the_condition(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "kps"}})
+    apply(cluster, namespace, manifest())
+
+    said = selected(cluster, namespace, "NoPrometheusSelects")
+    assert said["status"] == "False"
+    assert f"Prometheus {namespace}/kps wants the label release: kps" in said["message"]
+    assert "spec.monitoring.serviceMonitor.labels" in said["message"]
+    # Notifications flow without a scrape: it is mentioned, and holds nothing up.
+    assert said["message"] in condition(ready(cluster, namespace), "Ready")["message"]
+
+    apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"labels": {"release": "kps"}}}))
+    assert selected(cluster, namespace, "Selected")["status"] == "True"
+
+    prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "other"}})
+    selected(cluster, namespace, "NoPrometheusSelects")
+
+    apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"enabled": False}}))
+    selected(cluster, namespace, "Disabled")
+
+
+def test_without_the_api_the_rest_works_and_it_is_taken_up_when_it_comes(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    apply(cluster, namespace, manifest())
+    ready(cluster, namespace)
+    try:
+        cluster.run_kubectl("delete", MONITORS, "--timeout=60s")
+        assert selected(cluster, namespace, "MonitoringAPIAbsent")["status"] == "Unknown"
+        pipeline = ready(cluster, namespace)
+        states = {child["kind"]: child["state"] for child in pipeline["status"]["children"]}
+        assert states["ServiceMonitor"] == "Unavailable"
+        assert states["PrometheusRule"] == "Applied"
+    finally:
+        install_prometheus_crds(cluster)
+    eventually(lambda: get(cluster, namespace, "servicemonitor/booking"), "the ServiceMonitor follows its API", 30)
+    selected(cluster, namespace, "NoPrometheusSelects")

@@ -1,0 +1,78 @@
+"""The watches' memory: what is newer, what vanished, what is a ghost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from notification_operator.watching import ObjectMeta, Store, head
+
+
+def content(name: str = "a", *, uid: str = "1", version: int = 1, namespace: str = "n") -> bytes:
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": str(version)}
+    return json.dumps({"metadata": metadata, "data": {"version": version}}).encode()
+
+
+def store() -> tuple[Store, list[ObjectMeta]]:
+    changes: list[ObjectMeta] = []
+    return Store(changes.append), changes
+
+
+def version(kept: Store, name: str = "a") -> int | None:
+    found = kept.get("n", name)
+    return None if found is None else found.decoded()["data"]["version"]
+
+
+def test_an_older_version_is_not_taken_in() -> None:
+    kept, changes = store()
+    kept.put(content(version=3))
+    kept.put(content(version=2))
+    kept.put(content(version=3))
+    assert version(kept) == 3
+    assert len(changes) == 1
+
+
+def test_our_own_write_is_known_before_its_event_and_told_to_nobody() -> None:
+    kept, changes = store()
+    kept.put(content(version=5), quietly=True)
+    kept.put(content(version=5))
+    assert changes == []
+    kept.put(content(version=6))
+    assert len(changes) == 1
+
+
+def test_the_answer_to_a_write_after_the_deletion_is_a_ghost() -> None:
+    kept, _ = store()
+    kept.put(content(version=1))
+    kept.remove(head(content(version=4)))
+    kept.put(content(version=3), quietly=True)
+    assert version(kept) is None
+
+
+def test_a_label_that_comes_back_is_no_ghost() -> None:
+    kept, _ = store()
+    kept.put(content(version=1))
+    kept.remove(head(content(version=4)))  # so the server reports an object that lost our label
+    kept.put(content(version=5))
+    assert version(kept) == 5
+
+
+def test_a_successor_is_another_object() -> None:
+    kept, _ = store()
+    kept.put(content(uid="1", version=7))
+    kept.put(content(uid="2", version=9))
+    kept.remove(head(content(uid="1", version=8)))
+    assert version(kept) == 9
+
+
+def test_what_a_new_list_lacks_vanished_unseen() -> None:
+    kept, changes = store()
+    for name in ("a", "b"):
+        kept.put(content(name, uid=name))
+    kept.put(content("c", uid="c", namespace="other"))
+    changes.clear()
+    kept.replace([content("b", uid="b")], namespace="n")
+    assert version(kept, "a") is None
+    assert version(kept, "b") == 1
+    assert kept.get("other", "c") is not None
+    assert [change.name for change in changes] == ["a"]
