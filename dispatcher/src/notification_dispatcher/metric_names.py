@@ -55,7 +55,7 @@ class Result(StrEnum):
 
 
 class DropReason(StrEnum):
-    """`reason` of jobs_dropped_total. All but CAPACITY and EXPIRED are dropped on arrival, before they are queued."""
+    """`reason` of jobs_dropped_total. All but CAPACITY are dropped on arrival, before they are queued."""
 
     CAPACITY = "capacity"  # evicted: it was queued, and a newer one took its place
     REJECTED = "rejected"  # the queue is full and its overflow is reject
@@ -73,6 +73,7 @@ class FailureReason(StrEnum):
     TLS = "tls"
     BLOCKED_ADDRESS = "blocked_address"
     NO_CHANNEL = "no_channel"
+    INTERRUPTED = "interrupted"  # the process ended while it ran, at its last attempt
     NOT_CONFIGURED = "not_configured"
     UNKNOWN = "unknown"
 
@@ -94,6 +95,13 @@ class AlertOutcome(StrEnum):
     SENT = "sent"
     SUPPRESSED = "suppressed"
     FAILED = "failed"
+
+
+class ReloadResult(StrEnum):
+    """`result` of config_reloads_total."""
+
+    APPLIED = "applied"
+    REJECTED = "rejected"
 
 
 class Threshold(StrEnum):

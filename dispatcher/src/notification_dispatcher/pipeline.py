@@ -28,6 +28,19 @@ _HEADER_NAME = r"^[A-Za-z0-9-]+$"
 _HEADER_VALUE = r"^[ -~]*$"
 
 
+_FRAMING = {"connection", "content-length", "host", "transfer-encoding"}
+"""Headers that say where a request ends or goes: not a matter of taste."""
+_HEADER_SENTENCE = (
+    "each header's name must be letters, digits and hyphens, at most 128 of them, and none of Connection, "
+    "Content-Length, Host and Transfer-Encoding"
+)
+
+ALLOW_PRIVATE = (
+    "Allow destinations inside the cluster or on other private addresses. By default only public addresses are "
+    "reached, so that nobody can make the dispatcher call internal services."
+)
+
+
 class Webhook(ApiModel):
     """An HTTP endpoint that takes each notification as a JSON POST."""
 
@@ -53,22 +66,21 @@ class Webhook(ApiModel):
         max_length=16,
         description="Headers to send with each request. Not for credentials: those belong into a Secret.",
         json_schema_extra=rule(
-            f"self.all(name, name.matches('{_HEADER_NAME}') && size(name) <= 128)",
-            "each header's name must be letters, digits and hyphens, at most 128 of them",
+            f"self.all(name, name.matches('{_HEADER_NAME}') && size(name) <= 128"
+            f" && !(name.lowerAscii() in {sorted(_FRAMING)}))",
+            _HEADER_SENTENCE,
         ),
     )
-    allow_private_addresses: bool = Field(
-        default=False,
-        description="Allow destinations inside the cluster or on other private addresses. "
-        "By default only public addresses are reached, so that nobody can make the dispatcher call internal services.",
-    )
+    allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.url is None) == (self.url_secret_ref is None):
             raise ValueError("set exactly one of url and urlSecretRef for a webhook")
-        if any(not re.fullmatch(_HEADER_NAME, name) or len(name) > 128 for name in self.headers):
-            raise ValueError("each header's name must be letters, digits and hyphens, at most 128 of them")
+        if any(
+            not re.fullmatch(_HEADER_NAME, name) or len(name) > 128 or name.lower() in _FRAMING for name in self.headers
+        ):
+            raise ValueError(_HEADER_SENTENCE)
         return self
 
 
@@ -76,6 +88,7 @@ class Slack(ApiModel):
     """A Slack incoming webhook that takes each notification as a message."""
 
     webhook_secret_ref: SecretKeyRef = Field(description="The incoming webhook's URL, from a Secret.")
+    allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 
 
 class Channel(ApiModel):

@@ -1,0 +1,51 @@
+"""How the dispatcher logs: one line an event, JSON or text, with a stable `action` in each. `__main__` sets it up."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+# Tracebacks without the values of local variables, in both forms: those can be secrets.
+_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+_TALKATIVE = ("aiohttp", "asyncio", "httpcore", "httpx", "uvicorn")
+"""Libraries whose lines below a warning say nothing new, and may have a URL in them."""
+
+
+def configure(form: str, level: str) -> None:
+    """Send our lines, and those of the libraries, to standard error in one form (`json` or `text`)."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: list[structlog.typing.Processor] = (
+        [_tracebacks, structlog.processors.JSONRenderer()]
+        if form == "json"
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    )
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_foreign, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _foreign(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["action"] = "library"
+    return event

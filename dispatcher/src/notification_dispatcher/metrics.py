@@ -1,0 +1,217 @@
+"""Every metric that the dispatcher publishes, on a registry that the caller brings. `monitor` reports events to it.
+
+The names are those of `metric_names`. Every label set that can be known is there from the start, at zero: a series that
+appears with its first failure is one whose first failure no `increase()` ever sees. Job types that aren't configured
+get theirs, all of them, when they are first seen. The children are kept: looking one up costs three times its use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+from notification_dispatcher import __version__
+from notification_dispatcher import metric_names as names
+from notification_dispatcher.channels.base import Outcome
+from notification_dispatcher.metric_names import (
+    INVALID_JOB_TYPE,
+    OTHER_JOB_TYPE,
+    Alert,
+    AlertOutcome,
+    DropReason,
+    FailureReason,
+    ReloadResult,
+    Result,
+    Threshold,
+)
+from notification_dispatcher.queues.base import Counts
+from notification_dispatcher.routes import InForce
+from notification_dispatcher.runtime_metrics import InterpreterCollector
+from notification_dispatcher.settings import Live
+
+_OTHER_TYPES = 50
+"""So many job types that aren't configured get a label value of their own."""
+
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+Family = TypeVar("Family", Counter, Histogram)
+
+
+class Cached(Generic[Family]):
+    """A metric with labels, whose children are looked up in one plain dictionary."""
+
+    def __init__(self, family: Family) -> None:
+        self._family: Family = family
+        self._children: dict[tuple[str, ...], Family] = {}
+
+    def labels(self, *values: str) -> Family:
+        """The child with these label values."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._family.labels(*values)
+        return child
+
+
+class Metrics:
+    """What is counted."""
+
+    def __init__(self, registry: CollectorRegistry, in_force: InForce) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry
+        self._prefix = in_force.settings.fixed.metrics_prefix
+        self._in_force = in_force
+        self._labels: dict[str, str] = {}
+        self._others = 0
+        self._jobs = self._counter(names.JOBS_TOTAL, "Jobs by outcome.", "result", "job_type")
+        self._failures = self._counter(
+            names.JOB_FAILURES_TOTAL, "Permanent job failures by root cause.", "reason", "job_type"
+        )
+        self._dropped = self._counter(names.JOBS_DROPPED_TOTAL, "Jobs discarded before execution.", "reason")
+        self._attempts = self._counter(
+            names.DELIVERY_ATTEMPTS_TOTAL, "Deliveries tried, by channel and outcome.", "channel", "outcome"
+        )
+        self._retries = self._counter(names.RETRIES_TOTAL, "Jobs put back for another attempt.", "job_type")
+        self._alerts = self._counter(
+            names.ALERTS_TOTAL, "Slack alerts: sent, suppressed by the cooldown, or failed to send.", "alert", "outcome"
+        )
+        self._reloads = self._counter(names.CONFIG_RELOADS_TOTAL, "Changes of the settings at run time.", "result")
+        self._wait = self._durations(
+            names.JOB_WAIT_DURATION_MS, "Milliseconds from being due to being started, for each attempt."
+        )
+        self._duration = self._durations(names.JOB_DURATION_MS, "Milliseconds of one attempt, without the wait.")
+        self._threshold = self._gauge(names.THRESHOLD, "The alert thresholds in force.", "threshold")
+        self._config = self._gauge(names.CONFIG_INFO, "The settings in force, as a hash. Always 1.", "hash")
+        self._oldest = self._gauge(names.OLDEST_JOB_AGE_SECONDS, "Time since the job that waits longest became due.")
+        self.loop_lag = Histogram(
+            self._prefix + names.EVENT_LOOP_LAG_SECONDS,
+            "How late the event loop ran what was due.",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
+        ProcessCollector(namespace=self._prefix.removesuffix("_"), registry=registry)
+        InterpreterCollector(self._prefix, registry)
+        self._start_at_zero()
+        self.take_up()
+
+    def watch(self, counts: Callable[[], Counts], active: Callable[[], int]) -> None:
+        """Read the gauges from here at each scrape. `active` is the number of jobs that this process holds."""
+        self._gauge(names.QUEUE_DEPTH, "Jobs that wait: ready, scheduled, or between two attempts.").set_function(
+            lambda: counts().depth
+        )
+        self._gauge(names.SCHEDULED_JOBS, "Jobs that wait for a later time.").set_function(lambda: counts().scheduled)
+        self._gauge(names.DEAD_JOBS, "Dead letters: jobs that failed for good and are kept.").set_function(
+            lambda: counts().dead
+        )
+        self._gauge(names.ACTIVE_JOBS, "Jobs executing right now.").set_function(active)
+
+    def take_up(self) -> None:
+        """Publish the settings in force: thresholds, hash, and the series of job types and channels that are new."""
+        live = self._in_force.live
+        for threshold, value in _thresholds(live).items():
+            self._threshold.labels(threshold).set(value)
+        self._config.clear()
+        self._config.labels(self._in_force.settings.hash).set(1)
+        for job_type in self._in_force.routes.job_types:
+            self._labels[job_type] = job_type
+            self._start_type(job_type)
+        for channel, outcome in product(self._in_force.routes.channels, Outcome):
+            self._attempts.labels(channel, outcome)
+
+    def jobs(self, result: Result, job_type: str, count: int = 1) -> None:
+        """Count jobs by outcome."""
+        self._jobs.labels(result, self.label(job_type)).inc(count)
+
+    def dropped(self, reason: DropReason, job_type: str, count: int = 1) -> None:
+        """Count jobs that were discarded, in both counters."""
+        self.jobs(Result.DROPPED, job_type, count)
+        self._dropped.labels(reason).inc(count)
+
+    def failed(self, reason: FailureReason, job_type: str) -> None:
+        """Count a permanent failure, in both counters."""
+        self.jobs(Result.FAILED, job_type)
+        self._failures.labels(reason, self.label(job_type)).inc()
+
+    def retried(self, job_type: str) -> None:
+        """Count a job that goes back for another attempt."""
+        self._retries.labels(self.label(job_type)).inc()
+
+    def waited(self, job_type: str, milliseconds: float) -> None:
+        """Observe the wait before an attempt."""
+        self._wait.labels(self.label(job_type)).observe(milliseconds)
+
+    def ran(self, job_type: str, milliseconds: float) -> None:
+        """Observe an attempt."""
+        self._duration.labels(self.label(job_type)).observe(milliseconds)
+
+    def attempted(self, channel: str, outcome: Outcome) -> None:
+        """Count one delivery that was tried."""
+        self._attempts.labels(channel, outcome).inc()
+
+    def alert(self, alert: Alert, outcome: AlertOutcome) -> None:
+        """Count what became of an alert."""
+        self._alerts.labels(alert, outcome).inc()
+
+    def reloaded(self, result: ReloadResult) -> None:
+        """Count a change of the settings."""
+        self._reloads.labels(result).inc()
+
+    def oldest_age(self, seconds: float) -> None:
+        """Set the age of the job that waits longest."""
+        self._oldest.set(seconds)
+
+    def label(self, job_type: str) -> str:
+        """The label value of a job type: its name, as long as there are few of them."""
+        found = self._labels.get(job_type)
+        if found is None:
+            if self._others >= _OTHER_TYPES:
+                return OTHER_JOB_TYPE
+            self._others += 1
+            found = self._labels[job_type] = job_type
+            self._start_type(job_type)
+        return found
+
+    def _start_at_zero(self) -> None:
+        for value in (OTHER_JOB_TYPE, INVALID_JOB_TYPE):
+            self._labels[value] = value
+        self._start_type(OTHER_JOB_TYPE)
+        self._jobs.labels(Result.DROPPED, INVALID_JOB_TYPE)
+        for reason in DropReason:
+            self._dropped.labels(reason)
+        for alert, outcome in product(Alert, AlertOutcome):
+            self._alerts.labels(alert, outcome)
+        for result in ReloadResult:
+            self._reloads.labels(result)
+
+    def _start_type(self, job_type: str) -> None:
+        for result in Result:
+            self._jobs.labels(result, job_type)
+        for reason in FailureReason:
+            self._failures.labels(reason, job_type)
+        for metric in (self._retries, self._wait, self._duration):
+            metric.labels(job_type)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Cached[Counter]:
+        return Cached(Counter(self._prefix + name, text, labels, registry=self.registry))
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(self._prefix + name, text, labels, registry=self.registry)
+
+    def _durations(self, name: str, text: str) -> Cached[Histogram]:
+        # The threshold at the start: the bounds of a histogram that runs can't change.
+        bounds = sorted({*names.WAIT_BUCKETS_MS, self._in_force.live.latency_threshold_ms})
+        return Cached(Histogram(self._prefix + name, text, ["job_type"], buckets=bounds, registry=self.registry))
+
+
+def _thresholds(live: Live) -> dict[Threshold, float]:
+    return {
+        Threshold.FAILURE: live.failure_threshold,
+        Threshold.FAILURE_WINDOW_SECONDS: live.failure_window_ms / 1000,
+        Threshold.BACKLOG: live.backlog_threshold,
+        Threshold.LATENCY_MS: live.latency_threshold_ms,
+        Threshold.COOLDOWN_SECONDS: live.cooldown_ms / 1000,
+    }

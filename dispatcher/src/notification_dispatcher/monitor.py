@@ -1,0 +1,76 @@
+"""Where events are told: each goes to the metrics and to the alerts, so that the two can never disagree.
+
+`intake` tells what arrived, `worker` what became of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from notification_dispatcher.alerts import Alerts
+from notification_dispatcher.channels.base import Outcome
+from notification_dispatcher.job import Lease, Settlement, Settling
+from notification_dispatcher.metric_names import DropReason, FailureReason, Result
+from notification_dispatcher.metrics import Metrics
+from notification_dispatcher.queues.base import Evicted
+
+Dropped = tuple[DropReason, str, str]
+"""Why, the job type, and the id (empty where there is none)."""
+
+
+class Monitor:
+    """Metrics and alerts, told together."""
+
+    def __init__(self, metrics: Metrics, alerts: Alerts) -> None:
+        self._metrics = metrics
+        self._alerts = alerts
+
+    def arrived(self, results: Counter[tuple[Result, str]], dropped: Sequence[Dropped]) -> None:
+        """A batch came in: how many were queued or deduplicated, by type, and what was dropped at the door."""
+        for (result, job_type), count in results.items():
+            self._metrics.jobs(result, job_type, count)
+        for reason, job_type, job_id in dropped:
+            self._drop(reason, job_type, job_id)
+        self._alerts.look_at_backlog()
+
+    def evicted(self, jobs: Sequence[Evicted]) -> None:
+        """Jobs that were queued gave way to newer ones."""
+        for job in jobs:
+            self._drop(DropReason.CAPACITY, job.type, job.id)
+
+    def started(self, lease: Lease, wait_ms: float) -> None:
+        """An attempt begins."""
+        self._metrics.waited(lease.type, wait_ms)
+        self._alerts.waited(lease.type, lease.id, wait_ms)
+
+    def attempted(self, channel: str, outcome: Outcome) -> None:
+        """One channel was tried."""
+        self._metrics.attempted(channel, outcome)
+
+    def ran(self, lease: Lease, duration_ms: float) -> None:
+        """An attempt ended, however."""
+        self._metrics.ran(lease.type, duration_ms)
+        self._alerts.ran(lease.type, lease.id, duration_ms)
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """What became of jobs is stored."""
+        for one in settlements:
+            match one.settling:
+                case Settling.PROCESSED:
+                    self._metrics.jobs(Result.PROCESSED, one.lease.type)
+                case Settling.RETRY:
+                    self._metrics.retried(one.lease.type)
+                case Settling.FAILED:
+                    reason = FailureReason(one.reason)
+                    self._metrics.failed(reason, one.lease.type)
+                    self._alerts.failed(one.lease.type, one.lease.id, reason)
+                case _:
+                    # Released: it has spent no attempt, and nothing came of it.
+                    continue
+        self._alerts.look_at_backlog()
+
+    def _drop(self, reason: DropReason, job_type: str, job_id: str) -> None:
+        self._metrics.dropped(reason, job_type)
+        if reason in {DropReason.CAPACITY, DropReason.REJECTED}:
+            self._alerts.dropped(job_type, job_id, reason)

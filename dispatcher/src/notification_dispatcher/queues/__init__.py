@@ -1,0 +1,1 @@
+"""Where jobs wait: one port (`base`), and the engines behind it."""

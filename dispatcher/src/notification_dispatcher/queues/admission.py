@@ -1,0 +1,80 @@
+"""Who is let into an SQL queue: dedup, capacity, eviction. `sqlite` calls it inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from notification_dispatcher.job import Job
+from notification_dispatcher.queues import sql
+from notification_dispatcher.queues.base import Admission, Evicted, Limits, Overflow, State, Verdict
+
+_encode = msgspec.json.encode
+
+
+class Admitting:
+    """One batch at the door. `counts` has a number for each `State`, and is kept current."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits, now_ms: int, counts: list[int]) -> None:
+        self._execute = connection.execute
+        self._limits = limits
+        self._now_ms = now_ms
+        self._until_ms = now_ms + limits.dedup_window_ms
+        self._counts = counts
+        self._evicted: list[Evicted] = []
+
+    def admit(self, jobs: Sequence[Job]) -> Admission:
+        """Decide about each job, in order."""
+        self._execute(sql.FORGET_OLD, (self._now_ms,))
+        return Admission([self._admit(job) for job in jobs], self._evicted)
+
+    def _admit(self, job: Job) -> Verdict:
+        if self._waiting >= self._limits.capacity and not self._room_for(job):
+            # A repetition is a repetition even when there is no room.
+            seen = self._execute(sql.REMEMBERED, (job.dedup_key, self._now_ms)).fetchone()
+            return Verdict.REJECTED if seen is None else Verdict.DEDUPLICATED
+        noted = self._execute(sql.REMEMBER, (job.dedup_key, job.id, self._until_ms, self._now_ms)).rowcount
+        if not noted:
+            return Verdict.DEDUPLICATED
+        if not self._insert(job):
+            self._execute(sql.FORGET, (job.dedup_key, job.id))
+            return Verdict.DEDUPLICATED
+        self._make_room()
+        return Verdict.QUEUED
+
+    @property
+    def _waiting(self) -> int:
+        return self._counts[State.READY] + self._counts[State.SCHEDULED]
+
+    def _room_for(self, job: Job) -> bool:
+        """Whether something that waits may give way to it."""
+        if self._limits.overflow is Overflow.REJECT:
+            return False
+        victim = self._execute(sql.VICTIM).fetchone()
+        return victim is not None and victim[4] >= job.rank
+
+    def _insert(self, job: Job) -> bool:
+        state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
+        channels = None if job.channels is None else _encode(job.channels).decode()
+        values = (
+            *(job.id, job.type, int(state), int(job.rank), job.payload, job.dedup_key),
+            *(channels, job.accepted_ms, job.due_ms),
+        )
+        inserted = self._execute(sql.INSERT, values).rowcount == 1
+        if not inserted and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
+            # It failed for good, the window is over, and somebody sends it again: a new job.
+            self._counts[State.DEAD] -= 1
+            inserted = self._execute(sql.INSERT, values).rowcount == 1
+        self._counts[state] += inserted
+        return inserted
+
+    def _make_room(self) -> None:
+        """Evict until what waits is within the capacity, which may have been lowered."""
+        while self._limits.overflow is Overflow.EVICT_OLDEST and self._waiting > self._limits.capacity:
+            seq, job_id, job_type, state, _rank, _due_ms, key = self._execute(sql.VICTIM).fetchone()
+            self._execute(sql.DELETE, (seq,))
+            self._execute(sql.FORGET, (key, job_id))
+            self._counts[state] -= 1
+            self._evicted.append(Evicted(job_id, job_type))

@@ -1,0 +1,159 @@
+"""The port to the queue. `intake` puts jobs in, `worker` takes them out, `metrics` and `app` look.
+
+Every engine keeps these promises, and `tests/contract` holds each of them to it:
+
+- What `enqueue` reports as queued is stored before it returns, and what `settle` was told holds after a crash.
+- Claims go by the time a job became due, moved by its priority's head start (`job.HEAD_START_MS`).
+- No new job is let in beyond the capacity. When the queue is full and its overflow is `evict-oldest`, the lowest
+  priority that waits gives way, and among it the job that has been due longest; a job never takes the place of a more
+  important one, but is rejected itself. Jobs that come back for another attempt are always taken.
+- A key that was queued within the window is not queued again, across restarts; an evicted job's key is forgotten, since
+  nothing will come of it. A job whose id still waits or runs is not queued again either, whatever the window.
+- A job that was leased when the process died is leased again; the attempt counts.
+- Counts are kept, never counted: reading them costs nothing, whatever the length of the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
+from typing import NamedTuple, Protocol
+
+from notification_dispatcher.clock import rfc3339
+from notification_dispatcher.job import HEAD_START_MS, Job, JobReport, JobState, Lease, Rank, Settlement
+
+
+class State(IntEnum):
+    """Where a job is, as engines store it. The first two are waiting."""
+
+    READY = 0
+    SCHEDULED = 1
+    RUNNING = 2
+    DEAD = 3
+
+
+class Overflow(StrEnum):
+    """What a full queue does with a new job. The values are those of the setting."""
+
+    EVICT_OLDEST = "evict-oldest"
+    REJECT = "reject"
+
+
+class Limits(NamedTuple):
+    """How much the queue holds, and for how long it remembers."""
+
+    capacity: int
+    overflow: Overflow
+    dedup_window_ms: int
+
+
+class Verdict(StrEnum):
+    """What became of a job at the door."""
+
+    QUEUED = "queued"
+    DEDUPLICATED = "deduplicated"
+    REJECTED = "rejected"
+
+
+class Evicted(NamedTuple):
+    """A job that gave way to a newer one."""
+
+    id: str
+    type: str
+
+
+class Admission(NamedTuple):
+    """What became of a batch: a verdict for each job, in order, and who gave way."""
+
+    verdicts: list[Verdict]
+    evicted: list[Evicted]
+
+
+class Counts(NamedTuple):
+    """How many jobs are where, in the order of `State`."""
+
+    ready: int
+    scheduled: int
+    """Due later: on a schedule, or between two attempts."""
+    running: int
+    dead: int
+
+    @property
+    def depth(self) -> int:
+        """Jobs that were accepted and neither run nor ended."""
+        return self.ready + self.scheduled
+
+
+class JobQueue(Protocol):
+    """A durable, bounded queue."""
+
+    async def open(self) -> None:
+        """Get ready. Raises QueueError when that cannot be."""
+
+    async def close(self) -> None:
+        """Finish what was begun and let go."""
+
+    async def enqueue(self, jobs: Sequence[Job], limits: Limits) -> Admission:
+        """Store a batch. Raises QueueUnavailableError, and then nothing of it is stored."""
+
+    async def claim(self, count: int) -> list[Lease]:
+        """Lease up to so many jobs that are due, in their order. Empty when none is."""
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End leases. Raises QueueUnavailableError, and then they go on."""
+
+    async def wait_for_work(self) -> None:
+        """Return when there may be something to claim."""
+
+    async def report(self, job_id: str) -> JobReport | None:
+        """What is known of a job; None when it is not kept (any more)."""
+
+    def counts(self) -> Counts:
+        """How many jobs are where."""
+
+    async def oldest_due_ms(self) -> int | None:
+        """When the job that has been due longest became so; None when none waits."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the last thing that was tried worked."""
+
+
+def position(due_ms: int, rank: int) -> int:
+    """A job's place among those that are due: lower goes first."""
+    return due_ms + HEAD_START_MS * (rank - Rank.NORMAL)
+
+
+_REPORTED = {
+    State.READY: JobState.READY,
+    State.SCHEDULED: JobState.SCHEDULED,
+    State.RUNNING: JobState.RUNNING,
+    State.DEAD: JobState.DEAD,
+}
+
+
+class Kept(NamedTuple):
+    """What an engine knows of a job, for `report_of`."""
+
+    id: str
+    type: str
+    state: int
+    attempts: int
+    accepted_ms: int
+    due_ms: int
+    reason: str
+    detail: str
+
+
+def report_of(kept: Kept) -> JobReport:
+    """A stored job as callers are shown it."""
+    return JobReport(
+        id=kept.id,
+        type=kept.type,
+        state=_REPORTED[State(kept.state)],
+        attempts=kept.attempts,
+        accepted_at=rfc3339(kept.accepted_ms),
+        due_at=rfc3339(kept.due_ms),
+        reason=kept.reason,
+        detail=kept.detail,
+    )
