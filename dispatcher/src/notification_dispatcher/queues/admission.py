@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -38,10 +39,11 @@ class Admitting:
         noted = self._execute(sql.REMEMBER, (job.dedup_key, job.id, self._until_ms, self._now_ms)).rowcount
         if not noted:
             return Verdict.DEDUPLICATED
-        if not self._insert(job):
+        seq = self._insert(job)
+        if seq is None:
             self._execute(sql.FORGET, (job.dedup_key, job.id))
             return Verdict.DEDUPLICATED
-        self._make_room()
+        self._make_room(seq)
         return Verdict.QUEUED
 
     @property
@@ -52,28 +54,31 @@ class Admitting:
         """Whether something that waits may give way to it."""
         if self._limits.overflow is Overflow.REJECT:
             return False
-        victim = self._execute(sql.VICTIM).fetchone()
+        victim = self._execute(sql.VICTIM, {"newest": sys.maxsize}).fetchone()
         return victim is not None and victim[4] >= job.rank
 
-    def _insert(self, job: Job) -> bool:
+    def _insert(self, job: Job) -> int | None:
+        """Store it. None when a job of its id still waits or runs."""
         state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
         channels = None if job.channels is None else _encode(job.channels).decode()
         values = (
             *(job.id, job.type, int(state), int(job.rank), job.payload, job.dedup_key),
             *(channels, job.accepted_ms, job.due_ms),
         )
-        inserted = self._execute(sql.INSERT, values).rowcount == 1
-        if not inserted and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
+        cursor = self._execute(sql.INSERT, values)
+        if cursor.rowcount == 0 and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
             # It failed for good, the window is over, and somebody sends it again: a new job.
             self._counts[State.DEAD] -= 1
-            inserted = self._execute(sql.INSERT, values).rowcount == 1
-        self._counts[state] += inserted
-        return inserted
+            cursor = self._execute(sql.INSERT, values)
+        if cursor.rowcount == 0:
+            return None
+        self._counts[state] += 1
+        return cursor.lastrowid
 
-    def _make_room(self) -> None:
+    def _make_room(self, newest: int) -> None:
         """Evict until what waits is within the capacity, which may have been lowered."""
         while self._limits.overflow is Overflow.EVICT_OLDEST and self._waiting > self._limits.capacity:
-            seq, job_id, job_type, state, _rank, _due_ms, key = self._execute(sql.VICTIM).fetchone()
+            seq, job_id, job_type, state, _rank, _due_ms, key = self._execute(sql.VICTIM, {"newest": newest}).fetchone()
             self._execute(sql.DELETE, (seq,))
             self._execute(sql.FORGET, (key, job_id))
             self._counts[state] -= 1

@@ -146,9 +146,9 @@ class MemoryQueue:
             self._remove(previous)
         self._remembered.pop(job.dedup_key, None)
         self._remembered[job.dedup_key] = (job.id, now + limits.dedup_window_ms)
-        self._insert(job, now)
-        while limits.overflow is Overflow.EVICT_OLDEST and self.counts().depth > limits.capacity:
+        while limits.overflow is Overflow.EVICT_OLDEST and self.counts().depth >= limits.capacity:
             evicted.append(self._evict())
+        self._insert(job, now)
         return Verdict.QUEUED
 
     def _insert(self, job: Job, now: int) -> None:

@@ -1,0 +1,159 @@
+"""The embedded engine beyond the contract: what outlives the process, and what the file can suffer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.errors import QueueError, QueueInUseError, QueueSchemaError, QueueUnavailableError
+from notification_dispatcher.job import Job, Rank, Settlement, Settling
+from notification_dispatcher.queues import sql
+from notification_dispatcher.queues.base import Counts, Limits, Overflow, Verdict
+from notification_dispatcher.queues.sqlite import SqliteQueue
+
+LIMITS = Limits(1_000_000, Overflow.EVICT_OLDEST, 60_000)
+
+
+def job(name: str, clock: VirtualClock, due_in_ms: int = 0, rank: Rank = Rank.NORMAL) -> Job:
+    now = clock.wall_ms()
+    return Job(id=name, type="t", payload=b"{}", dedup_key=name, rank=rank, accepted_ms=now, due_ms=now + due_in_ms)
+
+
+@asynccontextmanager
+async def opened(path: Path, clock: VirtualClock) -> AsyncIterator[SqliteQueue]:
+    queue = SqliteQueue(path, clock)
+    await queue.open()
+    try:
+        yield queue
+    finally:
+        await queue.close()
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "folder" / "queue.db"
+    async with opened(path, clock) as queue:
+        await queue.enqueue([job(name, clock) for name in "abcd"] + [job("e", clock, 1000)], LIMITS)
+        a, b, c = await queue.claim(3)
+        await queue.settle([Settlement(lease=a, settling=Settling.PROCESSED)])
+        await queue.settle([Settlement(lease=b, settling=Settling.FAILED, reason="timeout")])
+        # c runs when the process ends.
+    async with opened(path, clock) as queue:
+        assert queue.counts() == Counts(ready=2, scheduled=1, running=0, dead=1)
+        leases = await queue.claim(10)
+        assert [(lease.id, lease.attempt) for lease in leases] == [("c", 2), ("d", 1)]
+        again = await queue.enqueue([job(name, clock) for name in "abcde"], LIMITS)
+        assert set(again.verdicts) == {Verdict.DEDUPLICATED}
+        assert c.id == "c"
+
+
+async def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    async with opened(path, VirtualClock()):
+        with pytest.raises(QueueInUseError, match=r"another dispatcher has the queue's file .*NOTIFICATION_QUEUE_PATH"):
+            await SqliteQueue(path, VirtualClock()).open()
+    async with opened(path, VirtualClock()):
+        pass
+
+
+async def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    async with opened(path, VirtualClock()):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 1"):
+        await SqliteQueue(path, VirtualClock()).open()
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    path.write_bytes(b"not a database " * 1000)
+    with pytest.raises(QueueError, match=r"cannot be opened: file is not a database\. NOTIFICATION_QUEUE_PATH"):
+        await SqliteQueue(path, VirtualClock()).open()
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(QueueError, match="cannot be opened: "):
+        await SqliteQueue(tmp_path / "file" / "queue.db", VirtualClock()).open()
+
+
+async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with opened(tmp_path / "queue.db", clock) as queue:
+        await queue.enqueue([job("before", clock)], LIMITS)
+        assert queue._writer is not None
+        pages = await queue._writer.do(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+        await queue._writer.do(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        large = [
+            Job(id=f"l{number}", type="t", payload=b"x" * 5000, dedup_key=f"l{number}", accepted_ms=0, due_ms=0)
+            for number in range(20)
+        ]
+        with pytest.raises(QueueUnavailableError, match="full"):
+            await queue.enqueue(large, LIMITS)
+        assert not queue.available
+        assert queue.counts() == Counts(ready=1, scheduled=0, running=0, dead=0)
+        await queue._writer.do(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
+        assert (await queue.enqueue(large, LIMITS)).verdicts == [Verdict.QUEUED] * 20
+        assert queue.available
+        assert queue.counts().depth == 21
+
+
+async def test_one_bad_piece_of_work_fails_nobody_elses(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with opened(tmp_path / "queue.db", clock) as queue:
+        writer = queue._writer
+        assert writer is not None
+
+        def bug(_: sqlite3.Connection) -> None:
+            raise ZeroDivisionError
+
+        outcomes = await asyncio.gather(
+            queue.enqueue([job("a", clock)], LIMITS),
+            writer.do(bug),
+            queue.enqueue([job("b", clock)], LIMITS),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[1], ZeroDivisionError)
+        assert queue.counts().ready == 2
+        assert queue.available
+
+
+async def test_a_closed_queue_says_so(tmp_path: Path) -> None:
+    async with opened(tmp_path / "queue.db", VirtualClock()) as queue:
+        pass
+    with pytest.raises(QueueUnavailableError, match="closed"):
+        await queue.claim(1)
+
+
+async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with opened(tmp_path / "queue.db", clock) as queue:
+        impatient = asyncio.create_task(queue.enqueue([job("a", clock)], LIMITS))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+        await queue.enqueue([job("b", clock)], LIMITS)
+        assert queue.counts().ready == 2
+
+
+@pytest.mark.parametrize(
+    "statement", [sql.CLAIM, sql.VICTIM, sql.PROMOTE, sql.NEXT_DUE, sql.OLDEST_DUE, sql.FORGET_OLD]
+)
+async def test_what_runs_often_uses_an_index(tmp_path: Path, statement: str) -> None:
+    async with opened(tmp_path / "queue.db", VirtualClock()) as queue:
+        assert queue._writer is not None
+        values = {"count": 10, "newest": 5} if ":" in statement else (1,) * statement.count("?")
+        plan = await queue._writer.do(
+            lambda connection: connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        )
+        steps = [row[3] for row in plan]
+        assert not [step for step in steps if step.startswith("SCAN job") and "USING" not in step], steps
+        assert not [step for step in steps if step.startswith("SCAN dedup") and "USING" not in step], steps
