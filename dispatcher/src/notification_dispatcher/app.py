@@ -64,7 +64,7 @@ def make_app(parts: Parts) -> Starlette:
     return Starlette(
         routes=[
             Route("/api/notifications", api.post_notifications, methods=["POST"]),
-            Route("/api/notifications/{id}", api.get_notification, methods=["GET"]),
+            Route("/api/notifications/{id:path}", api.get_notification, methods=["GET"]),
             Route("/api/alerts/test", api.test_alert, methods=["POST"]),
             Route(METRICS_PATH, api.get_metrics, methods=["GET"]),
             Route("/healthz", api.healthz, methods=["GET"]),

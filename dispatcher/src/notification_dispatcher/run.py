@@ -19,7 +19,7 @@ from notification_dispatcher.alerts import Alerts, Load
 from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
-from notification_dispatcher.clock import SystemClock
+from notification_dispatcher.clock import Clock, SystemClock
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.intake import Intake
 from notification_dispatcher.metrics import Metrics
@@ -64,14 +64,15 @@ async def run(settings: Settings, read: Callable[[], Settings]) -> None:
             return make_channels(live, client, clock)
 
         in_force = InForce(settings, Routes(settings.live), channels_of(settings.live))
-        parts = _make_parts(in_force, queue, client, clock)
+        parts = make_parts(in_force, queue, client, clock)
         reload = Reload(read, channels_of, in_force, parts.metrics)
         await _serve(parts, reload, listener)
     left = queue.counts()
     logger.info("stopped", action="stopped", waiting=left.depth, dead=left.dead)
 
 
-def _make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: SystemClock) -> Parts:
+def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Clock) -> Parts:
+    """Everything, put together and not yet running."""
     metrics = Metrics(CollectorRegistry(), in_force)
     slack = SlackAlerts(client, clock, in_force, metrics)
     alerts = Alerts(clock, in_force, lambda: Load(queue.counts().depth, worker.active), slack)
@@ -126,7 +127,7 @@ def _make_server(parts: Parts) -> _Server:
     return _Server(config)
 
 
-def _make_queue(fixed: Fixed, clock: SystemClock) -> JobQueue:
+def _make_queue(fixed: Fixed, clock: Clock) -> JobQueue:
     if fixed.queue_engine == "memory":
         return MemoryQueue(clock)
     return SqliteQueue(fixed.queue_path, clock)
