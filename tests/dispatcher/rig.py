@@ -1,4 +1,4 @@
-"""A dispatcher without a process: the parts as `run` puts them together, on a virtual clock, with channels that obey."""
+"""A dispatcher without a process: the parts as `run` puts them together, a virtual clock, channels that obey."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ class Rig:
 
     async def pass_time(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass, and everything happen that it brings."""
+        await self.settle()
         while seconds > 0:
             self.clock.advance(min(step, seconds))
             seconds -= step

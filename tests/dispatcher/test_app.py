@@ -195,8 +195,7 @@ async def test_what_is_not_there_is_a_problem_too(api: httpx.AsyncClient) -> Non
 
 
 async def test_a_full_queue_answers_429_when_nothing_was_taken(tmp_path: Path) -> None:
-    limits = {"NOTIFICATION_QUEUE_CAPACITY": "1", "NOTIFICATION_QUEUE_OVERFLOW": "reject"}
-    async with rigged(tmp_path, **limits) as rig:
+    async with rigged(tmp_path, NOTIFICATION_QUEUE_CAPACITY="1", NOTIFICATION_QUEUE_OVERFLOW="reject") as rig:
         transport = httpx.ASGITransport(make_app(rig.parts))
         async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as api:
             some = await post(api, {**GOOD, "id": "a"}, {**GOOD, "id": "b"})
@@ -275,8 +274,8 @@ async def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
     async with rigged(tmp_path, NOTIFICATION_API_TOKEN="correct-horse") as rig:
         transport = httpx.ASGITransport(make_app(rig.parts))
         async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as api:
-            for value in (None, "Bearer wrong-horse", "Basic correct-horse", "Bearer ", "correct-horse", "Bearer ö"):
-                headers = {} if value is None else {"Authorization": value.encode()}
+            for value in ("", "Bearer wrong-horse", "Basic correct-horse", "Bearer ", "correct-horse", "Bearer ö"):
+                headers = {b"Authorization": value.encode()} if value else {}
                 requests = [
                     api.post("/api/notifications", headers=headers, json={"notifications": [GOOD]}),
                     api.get("/api/notifications/a", headers=headers),

@@ -115,7 +115,12 @@ async def client() -> AsyncIterator[HttpClient]:
     ],
 )
 async def test_statuses(
-    make: Make, client: HttpClient, destination: Destination, status: int, outcome: Outcome, reason: FailureReason
+    make: Make,
+    client: HttpClient,
+    destination: Destination,
+    status: int,
+    outcome: Outcome,
+    reason: FailureReason | None,
 ) -> None:
     headers = {"Location": destination.url + "/elsewhere"}
     destination.answer = lambda: web.Response(status=status, headers=headers)

@@ -58,6 +58,9 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait until somebody lets so much time pass."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.append((self._monotonic + seconds, woken))
         await woken

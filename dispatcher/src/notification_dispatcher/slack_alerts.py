@@ -39,6 +39,7 @@ class SlackAlerts:
         self._arrived = asyncio.Event()
         self._turn = asyncio.Lock()
         self._failures = 0
+        self._next_at = 0.0
 
     def send(self, notice: Notice) -> None:
         """Take a notice. An older one of the same alert that still waits is replaced."""
@@ -58,13 +59,14 @@ class SlackAlerts:
         """Send what arrives, for ever."""
         while True:
             await self._arrived.wait()
-            pause = await self._send_next()
-            await self._clock.sleep(pause)
+            await self._send_next()
+            await self._clock.sleep(self._pause())
 
     async def flush(self) -> None:
-        """Try once to send what is pending, before the process ends."""
-        while self._pending and await self._send_next() <= _INTERVAL_SECONDS:
-            await self._clock.sleep(_INTERVAL_SECONDS)
+        """Send what is pending before the process ends, unless Slack has asked to be left alone."""
+        while self._pending and self._pause() <= _INTERVAL_SECONDS:
+            await self._clock.sleep(self._pause())
+            await self._send_next()
 
     async def test(self, depth: int, active: int) -> Delivery | None:
         """Send a test alert now, and say what came of it; None where no webhook is configured."""
@@ -76,14 +78,14 @@ class SlackAlerts:
         self._count(Alert.TEST, delivery)
         return delivery
 
-    async def _send_next(self) -> float:
-        """Send one notice. Returns the seconds to wait before the next."""
+    async def _send_next(self) -> None:
+        """Send one notice, and note when the next may be sent."""
         url = self._in_force.live.alert_url
         if url is None or not self._pending:
             # The webhook was taken away while they waited.
             self._pending.clear()
             self._arrived.clear()
-            return 0.0
+            return
         alert = next(iter(self._pending))
         notice = self._pending[alert]
         delivery = await self._post(url, notice)
@@ -92,7 +94,7 @@ class SlackAlerts:
             del self._pending[alert]
         if not self._pending:
             self._arrived.clear()
-        return self._pause(delivery)
+        self._next_at = self._clock.monotonic() + self._interval(delivery)
 
     async def _post(self, url: str, notice: Notice) -> Delivery:
         body = msgspec.json.encode(message_of(notice, self._in_force.settings))
@@ -120,7 +122,11 @@ class SlackAlerts:
             again=delivery.outcome is Outcome.RETRY,
         )
 
-    def _pause(self, delivery: Delivery) -> float:
+    def _pause(self) -> float:
+        """Seconds until the next may be sent."""
+        return max(0.0, self._next_at - self._clock.monotonic())
+
+    def _interval(self, delivery: Delivery) -> float:
         if delivery.outcome is not Outcome.RETRY:
             self._failures = 0
             return _INTERVAL_SECONDS
