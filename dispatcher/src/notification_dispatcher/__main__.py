@@ -63,7 +63,7 @@ def run_command() -> None:
         sys.exit(_FAILED)
 
 
-@main.command("check")
+@main.command("check", short_help="Say what `run` would do, and what is wrong.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def check_command(output: str) -> None:
     """Read the settings as `run` would, and print what would be in force, without secrets.
@@ -92,7 +92,11 @@ def check_command(output: str) -> None:
     type=click.File("rb"),
     help='A batch: {"notifications": […]}, a list, or one item a line; - for standard input.',
 )
-@click.option("--token", envvar="NOTIFICATION_API_TOKEN", help="Bearer token, where one is needed.")
+@click.option(
+    "--token",
+    envvar="NOTIFICATION_API_TOKEN",
+    help="Bearer token, where one is needed. Default: NOTIFICATION_API_TOKEN.",
+)
 def send_command(**options: Any) -> None:
     """Send notifications, and print what became of each.
 

@@ -17,6 +17,11 @@ _FILES = {
 }
 
 
+def _plain(value: Any) -> str:
+    """As it is written in a variable."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _entry(name: str, text: str) -> str:
     wrapped = textwrap.fill(text, 92, initial_indent="      ", subsequent_indent="      ")
     return f"  {name}\n{wrapped}"
@@ -26,7 +31,7 @@ def _variables() -> str:
     told = [_entry(variable.value, text) for variable, text in _FILES.items()]
     groups: dict[bool, list[str]] = {True: [], False: []}
     for variable, field, live in variables():
-        default = f" Default: {field.default}." if field.default not in {None, ""} else ""
+        default = f" Default: {_plain(field.default)}." if field.default not in {None, ""} else ""
         groups[live].append(_entry(variable.value, f"{field.description}{default}"))
     parts = [
         "Where settings are:",
@@ -49,7 +54,7 @@ def in_force(settings: Settings) -> str:
     """The settings in force, one a line, then what is routed where."""
     values = _values(settings)
     width = max(map(len, values))
-    lines = [f"{name:<{width}}  {value}" for name, value in values.items()]
+    lines = [f"{name:<{width}}  {_plain(value)}" for name, value in values.items()]
     routing = settings.live.routing
     lines += ["", f"channels: {', '.join(one.name for one in routing.channels) or 'none: every job would fail'}"]
     for job_type in routing.job_types:
@@ -88,6 +93,8 @@ def _attribute(fields: dict[str, FieldInfo], variable: Variable) -> str:
 def _shown(field: FieldInfo, value: Any) -> Any:
     if is_secret(field):
         return "not set" if value is None else "set (secret)"
+    if value == "":
+        return "not set"
     return value if isinstance(value, (int, str)) else str(value)
 
 

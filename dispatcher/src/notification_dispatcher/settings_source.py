@@ -151,7 +151,7 @@ def _validated(model: type[Model], values: Mapping[str, Any], problems: list[str
         for name in dict.fromkeys(str(one["loc"][0]) for one in error.errors(include_url=False, include_input=False)):
             field = fields[name]
             value = "set to something else (a secret: not shown)" if is_secret(field) else repr(values[name])
-            default = "" if field.default in (None, "") else f" The default is {field.default}."
+            default = "" if field.default in (None, "") else f" The default is {str(field.default).lower()}."
             problems.append(f"{name} must be {expectation(field)}, and is {value}.{default}")
         return None
 
