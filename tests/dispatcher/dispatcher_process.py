@@ -86,7 +86,7 @@ class DispatcherProcess:
     async def until_status(self, path: str, status: int) -> None:
         """Ask until a GET is answered so."""
         async with asyncio.timeout(_SECONDS):
-            while await self.status(path) != status:
+            while await self.status(path) != status:  # noqa: ASYNC110  the state is another process's
                 await asyncio.sleep(0.01)
 
     def lines(self) -> list[dict[str, Any]]:
