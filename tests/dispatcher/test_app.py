@@ -227,7 +227,7 @@ async def test_a_queue_that_cannot_store_is_503_and_never_202(
     async def broken(*_: Any) -> None:
         raise QueueUnavailableError("the queue's database failed: disk full")
 
-    for method in ("enqueue", "report", "oldest_due_ms"):
+    for method in ("enqueue", "report", "oldest_due_ms", "probe"):
         monkeypatch.setattr(rig.parts.queue, method, broken)
     monkeypatch.setattr(type(rig.parts.queue), "available", False)
     answer = await post(api, GOOD)
@@ -238,6 +238,13 @@ async def test_a_queue_that_cannot_store_is_503_and_never_202(
     assert (await api.get("/healthz")).status_code == 200
     assert (await api.get(names.METRICS_PATH)).status_code == 200
     assert rig.scrape().total(names.JOBS_TOTAL) == 0
+
+
+async def test_it_is_ready_again_when_the_queue_can_store_again(
+    api: httpx.AsyncClient, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(rig.parts.queue), "available", False)
+    assert (await api.get("/readyz")).status_code == 200
 
 
 async def test_a_bug_is_500_without_a_word_of_it(

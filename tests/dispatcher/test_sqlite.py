@@ -104,6 +104,20 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
         assert [queue.available, queue.counts().depth] == [True, 21]
 
 
+async def test_a_probe_writes_and_changes_nothing(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "queue.db"
+    async with opened(path, clock) as queue:
+        size = path.with_name("queue.db-wal").stat().st_size
+        await queue.probe()
+        assert path.with_name("queue.db-wal").stat().st_size > size
+        assert queue._writer is not None
+        queue._writer.available = False
+        await queue.probe()
+        assert queue.available
+    async with opened(path, clock):
+        pass
+
+
 async def test_one_bad_piece_of_work_fails_nobody_elses(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with opened(tmp_path / "queue.db", clock) as queue:

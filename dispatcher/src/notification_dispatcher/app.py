@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -33,6 +34,8 @@ from notification_dispatcher.queues.base import JobQueue
 from notification_dispatcher.routes import InForce
 from notification_dispatcher.slack_alerts import SlackAlerts
 from notification_dispatcher.worker import Worker
+
+logger = structlog.get_logger(__name__)
 
 _BODY_SECONDS = 30.0
 """A body that takes longer to arrive is not waited for."""
@@ -136,7 +139,11 @@ class _Api:
         if self._parts.draining:
             return PlainTextResponse("shutting down\n", 503)
         if not self._parts.queue.available:
-            return PlainTextResponse("the queue cannot store\n", 503)
+            try:
+                # Nobody sends anything while it isn't ready: so it must find out for itself.
+                await self._parts.queue.probe()
+            except QueueUnavailableError:
+                return PlainTextResponse("the queue cannot store\n", 503)
         return PlainTextResponse("ok\n")
 
     def _authorize(self, request: Request) -> None:
@@ -201,7 +208,8 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _problem(error.status, str(error), error.headers)
 
 
-async def _unavailable(_: Request, __: Exception) -> Response:
+async def _unavailable(_: Request, error: Exception) -> Response:
+    logger.error("nothing can be stored", action="queue_unavailable", why=str(error))
     return _problem(503, "the queue cannot store now; nothing of the request was taken", _RETRY_SOON)
 
 

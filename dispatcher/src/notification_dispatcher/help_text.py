@@ -60,7 +60,7 @@ def in_force(settings: Settings) -> str:
     for job_type in routing.job_types:
         lines.append(f"  {job_type.name} ({job_type.priority.value}) → {', '.join(job_type.channels or ('all',))}")
     for name in _missing(settings):
-        lines.append(f"warning: {name} is not there yet; jobs for its channel wait")
+        lines.append(f"warning: {name} is not there yet; deliveries through its channel fail until it is")
     lines += [f"warning: {warning}" for warning in settings.warnings]
     return "\n".join([*lines, "", f"hash: {settings.hash}"])
 

@@ -18,7 +18,7 @@ Channels = Mapping[str, Channel]
 
 
 class _WithoutSecret:
-    """A channel whose Secret isn't there yet: its jobs wait for it as they would for a destination that is down."""
+    """A channel whose Secret isn't there yet: its jobs are tried again, as for a destination that is down."""
 
     async def deliver(self, job: Lease) -> Delivery:  # noqa: ARG002  it is the port's
         """Say what is missing."""

@@ -114,6 +114,9 @@ class JobQueue(Protocol):
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so; None when none waits."""
 
+    async def probe(self) -> None:
+        """Try whether it can store. Raises QueueUnavailableError."""
+
     @property
     def available(self) -> bool:
         """Whether the last thing that was tried worked."""

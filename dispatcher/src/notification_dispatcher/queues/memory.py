@@ -127,6 +127,9 @@ class MemoryQueue:
         """How many jobs are where."""
         return Counts(*(self._counts[state] for state in State))
 
+    async def probe(self) -> None:
+        """It always can."""
+
     @property
     def available(self) -> bool:
         """Always."""

@@ -37,6 +37,8 @@ CREATE TABLE dedup (key TEXT PRIMARY KEY, job_id TEXT NOT NULL, until_ms INTEGER
 CREATE INDEX dedup_until ON dedup (until_ms);
 """
 
+TOUCH = f"PRAGMA user_version = {SCHEMA_VERSION}"
+
 # At the door.
 INSERT = """
 INSERT INTO job (id, type, state, rank, payload, dedup_key, channels, accepted_ms, due_ms)

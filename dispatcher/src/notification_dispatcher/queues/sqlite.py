@@ -142,6 +142,11 @@ class SqliteQueue:
         """How many jobs are where."""
         return self._committed
 
+    async def probe(self) -> None:
+        """Try whether it can store."""
+        # The same number again: nothing changes, and a page of the file is written all the same.
+        await self._running.do(lambda connection: connection.execute(sql.TOUCH))
+
     @property
     def available(self) -> bool:
         """Whether the last transaction was committed."""
@@ -219,7 +224,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             "run the newer program, or set NOTIFICATION_QUEUE_PATH to another file."
         )
     if version == 0:
-        connection.executescript(f"BEGIN;{sql.SCHEMA}PRAGMA user_version = {sql.SCHEMA_VERSION};COMMIT;")
+        connection.executescript(f"BEGIN;{sql.SCHEMA}{sql.TOUCH};COMMIT;")
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int | None:
