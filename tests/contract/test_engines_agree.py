@@ -1,0 +1,91 @@
+"""Two engines that are asked the same say the same, whatever they are asked."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
+from notification_dispatcher.queues.base import JobQueue, Limits, Overflow
+from notification_dispatcher.queues.memory import MemoryQueue
+from notification_dispatcher.queues.sqlite import SqliteQueue
+
+
+class Pair:
+    """Both engines, on one clock."""
+
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        self.clock = VirtualClock()
+        self.engines: list[JobQueue] = [MemoryQueue(self.clock), SqliteQueue(folder / "queue.db", self.clock)]
+        self._dice = dice
+        self._leased: list[tuple[Lease, Lease]] = []
+
+    async def enqueue(self) -> None:
+        now = self.clock.wall_ms()
+        jobs = []
+        for _ in range(self._dice.randrange(1, 8)):
+            name = f"j{self._dice.randrange(40)}"
+            jobs.append(
+                Job(
+                    id=name,
+                    type="t",
+                    payload=b"{}",
+                    dedup_key=self._dice.choice([name, f"k{self._dice.randrange(20)}"]),
+                    rank=self._dice.choice(list(Rank)),
+                    accepted_ms=now,
+                    due_ms=now + self._dice.choice([0, 0, 0, 1000, 90_000]),
+                )
+            )
+        limits = Limits(self._dice.choice([5, 12, 12, 1000]), self._dice.choice(list(Overflow)), 20_000)
+        first, second = [await engine.enqueue(jobs, limits) for engine in self.engines]
+        assert first == second
+
+    async def claim(self) -> None:
+        count = self._dice.randrange(1, 6)
+        first, second = [await engine.claim(count) for engine in self.engines]
+        assert [self._told(lease) for lease in first] == [self._told(lease) for lease in second]
+        self._leased += zip(first, second, strict=True)
+
+    async def settle(self) -> None:
+        self._dice.shuffle(self._leased)
+        count = self._dice.randrange(len(self._leased) + 1)
+        batch, self._leased = self._leased[:count], self._leased[count:]
+        sides: tuple[list[Settlement], list[Settlement]] = ([], [])
+        for leases in batch:
+            settling = self._dice.choice(list(Settling))
+            due = self.clock.wall_ms() + self._dice.choice([0, 500, 40_000])
+            done = {"crm": self._dice.choice(["", "http_4xx"])}
+            for side, lease in zip(sides, leases, strict=True):
+                side.append(Settlement(lease=lease, settling=settling, done=done, due_ms=due, reason="timeout"))
+        for engine, side in zip(self.engines, sides, strict=True):
+            await engine.settle(side)
+
+    async def compare(self) -> None:
+        first, second = [engine.counts() for engine in self.engines]
+        assert first == second
+        oldest = [await engine.oldest_due_ms() for engine in self.engines]
+        assert oldest[0] == oldest[1]
+        name = f"j{self._dice.randrange(40)}"
+        reports = [await engine.report(name) for engine in self.engines]
+        assert reports[0] == reports[1]
+
+    @staticmethod
+    def _told(lease: Lease) -> tuple[object, ...]:
+        return lease.id, lease.rank, lease.attempt, lease.due_ms, lease.done, lease.accepted_ms
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_engines_agree(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    pair = Pair(tmp_path, dice)
+    for engine in pair.engines:
+        await engine.open()
+    for _ in range(150):
+        await dice.choice([pair.enqueue, pair.enqueue, pair.claim, pair.settle])()
+        await pair.compare()
+        pair.clock.advance(dice.choice([0, 0.001, 0.7, 5, 30]))
+    for engine in pair.engines:
+        await engine.close()
