@@ -58,12 +58,13 @@ FORGET_OLD = "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup WHERE until_
 def _first_in(state: State) -> str:
     return (
         "SELECT * FROM (SELECT seq, id, type, state, rank, due_ms, dedup_key FROM job"  # noqa: S608
-        f" WHERE state = {state} AND seq < :newest ORDER BY rank DESC, due_ms, seq LIMIT 1)"
+        f" WHERE state = {state} AND +seq < :newest ORDER BY rank DESC, due_ms, seq LIMIT 1)"
     )
 
 
 VICTIM = f"{_first_in(State.READY)} UNION ALL {_first_in(State.SCHEDULED)} ORDER BY rank DESC, due_ms, seq LIMIT 1"
-"""Who gives way: never the newest itself."""
+"""Who gives way: never the newest itself. The plus keeps SQLite from walking all rows by `seq` and sorting them, which
+took 65 ms with 200,000 waiting; by the index it is microseconds."""
 DELETE = "DELETE FROM job WHERE seq = ?"
 
 
