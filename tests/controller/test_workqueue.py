@@ -80,8 +80,13 @@ async def test_a_failure_is_tried_again_and_a_defect_ends_nothing(monkeypatch: p
         await asyncio.wait_for(done.wait(), 5)
 
 
-def test_backoff_grows_to_its_cap() -> None:
-    longest = [max(workqueue._backoff(failures) for _ in range(200)) for failures in (1, 2, 5, 20, 10_000)]
-    assert longest == sorted(longest)
-    assert longest[0] <= 0.2
-    assert 30 < longest[-1] <= 60
+def test_backoff_grows_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue.random, "uniform", lambda _low, high: high)
+    pauses = [workqueue._backoff(failures) for failures in (1, 2, 5, 20, 10_000)]
+    assert pauses == [0.2, 0.4, 3.2, 60.0, 60.0]
+
+
+def test_backoff_is_jittered() -> None:
+    pauses = {workqueue._backoff(5) for _ in range(50)}
+    assert len(pauses) > 10
+    assert all(1.6 <= pause <= 3.2 for pause in pauses)

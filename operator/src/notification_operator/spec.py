@@ -12,7 +12,15 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
-from notification_dispatcher.pipeline import Channel, JobType, Retry, Routing, UnknownJobTypes, check_routing
+from notification_dispatcher.pipeline import (
+    ALLOW_PRIVATE,
+    Channel,
+    JobType,
+    Retry,
+    Routing,
+    UnknownJobTypes,
+    check_routing,
+)
 from notification_dispatcher.schema import LIST_BY_NAME, ApiModel, Duration, Enumeration, SecretKeyRef, rule
 
 GROUP = "notifications.plannivo.io"
@@ -101,6 +109,7 @@ class SlackAlerts(ApiModel):
     fallback_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Used when the first reference cannot be resolved."
     )
+    allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 
 
 class Alerts(ApiModel):

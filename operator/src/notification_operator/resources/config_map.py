@@ -27,12 +27,14 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest:
 
 def _settings(pipeline: Pipeline) -> dict[Variable, str]:
     spec, alerts = pipeline.spec, pipeline.spec.alerts
+    private_alerts = alerts.slack is not None and alerts.slack.allow_private_addresses
     return {
         Variable.ALERT_FAILURE_THRESHOLD: str(alerts.failure_threshold),
         Variable.ALERT_FAILURE_WINDOW_MS: str(alerts.failure_window.milliseconds),
         Variable.ALERT_BACKLOG_THRESHOLD: str(alerts.backlog_threshold),
         Variable.ALERT_LATENCY_THRESHOLD_MS: str(alerts.latency_threshold.milliseconds),
         Variable.ALERT_COOLDOWN_MS: str(alerts.cooldown.milliseconds),
+        Variable.ALERT_ALLOW_PRIVATE_ADDRESSES: "true" if private_alerts else "false",
         Variable.ALERT_DASHBOARD_URL: alerts.dashboard_url,
         Variable.ALERT_RUNBOOK_URL: alerts.runbook_url,
         Variable.API_MAX_BATCH: str(spec.api.max_batch),
