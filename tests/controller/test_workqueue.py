@@ -81,7 +81,7 @@ async def test_a_failure_is_tried_again_and_a_defect_ends_nothing(monkeypatch: p
 
 
 def test_backoff_grows_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workqueue.random, "uniform", lambda _low, high: high)
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
     pauses = [workqueue._backoff(failures) for failures in (1, 2, 5, 20, 10_000)]
     assert pauses == [0.2, 0.4, 3.2, 60.0, 60.0]
 
