@@ -24,7 +24,6 @@ from tests.pod import Pod, free_port
 from tests.receivers import Receivers
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "build" / "demo"
 NAMESPACE = "plannivo-demo"
 PIPELINE = "booking"
 
@@ -33,6 +32,7 @@ PIPELINE = "booking"
 class Stage:
     """Everything that the demo's steps need."""
 
+    folder: Path
     cluster: Cluster
     receivers: Receivers
     operator_log: Path
@@ -45,7 +45,7 @@ class Stage:
 
     async def start_dispatcher(self) -> Pod:
         """Run the Deployment's container, until the stage is taken down."""
-        pod = await asyncio.to_thread(Pod, self.cluster, NAMESPACE, PIPELINE, FOLDER / "pod")
+        pod = await asyncio.to_thread(Pod, self.cluster, NAMESPACE, PIPELINE, self.folder / "pod")
         self.stack.push_async_callback(pod.stop)
         await pod.start()
         self.pod = pod
@@ -53,20 +53,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    """The demo's stage."""
-    shutil.rmtree(FOLDER / "pod", ignore_errors=True)
-    FOLDER.mkdir(parents=True, exist_ok=True)
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """The demo's stage; what it needs lies in the folder."""
+    shutil.rmtree(folder / "pod", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        cluster = await asyncio.to_thread(ensure_cluster, FOLDER)
+        cluster = await asyncio.to_thread(ensure_cluster, folder)
         stack.push_async_callback(_end, cluster)
         await asyncio.to_thread(install_crds, cluster, sorted((ROOT / "crds").glob("*.yaml")))
         await asyncio.to_thread(install_prometheus_crds, cluster)
         await asyncio.to_thread(_namespace, cluster)
         receivers = await stack.enter_async_context(Receivers())
-        log = FOLDER / "operator.log"
+        log = folder / "operator.log"
         await stack.enter_async_context(_operator(cluster, log))
-        yield Stage(cluster, receivers, log, stack)
+        yield Stage(folder, cluster, receivers, log, stack)
 
 
 async def _end(cluster: Cluster) -> None:

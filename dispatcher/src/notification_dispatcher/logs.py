@@ -1,4 +1,4 @@
-"""How the dispatcher logs: one line an event, JSON or text, with a stable `action` in each. `__main__` sets it up."""
+"""How both processes log: one line an event, JSON or text, with a stable `action` in each. Each `__main__` calls it."""
 
 from __future__ import annotations
 

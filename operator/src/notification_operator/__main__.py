@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from notification_operator import __version__, logs, run
+from notification_dispatcher import logs
+from notification_operator import __version__, run
 from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
 from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
