@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster, install_prometheus_crds
-from tests.controller.operator_process import OperatorProcess
 from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
+from tests.operator_process import OperatorProcess
 
 MONITORS = "customresourcedefinition/servicemonitors.monitoring.coreos.com"
 

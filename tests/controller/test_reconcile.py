@@ -15,8 +15,8 @@ from notification_operator.resources import deployment
 from notification_operator.resources.base import Context
 from tests.cluster import Cluster
 from tests.controller import pipelines
-from tests.controller.operator_process import OperatorProcess
 from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
+from tests.operator_process import OperatorProcess
 
 CHILDREN = (
     "serviceaccount/booking",

@@ -65,13 +65,22 @@ def test_a_successor_is_another_object() -> None:
     assert version(kept) == 9
 
 
+def test_what_was_made_since_the_list_is_left_to_the_watch() -> None:
+    kept, _ = store()
+    kept.put(content(version=9), quietly=True)
+    kept.replace([], namespace="n", version=8)
+    assert version(kept) == 9
+    kept.replace([], namespace="n", version=None)
+    assert version(kept) is None
+
+
 def test_what_a_new_list_lacks_vanished_unseen() -> None:
     kept, changes = store()
     for name in ("a", "b"):
         kept.put(content(name, uid=name))
     kept.put(content("c", uid="c", namespace="other"))
     changes.clear()
-    kept.replace([content("b", uid="b")], namespace="n")
+    kept.replace([content("b", uid="b")], namespace="n", version=5)
     assert version(kept, "a") is None
     assert version(kept, "b") == 1
     assert kept.get("other", "c") is not None

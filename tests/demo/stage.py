@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
 from tests.cluster import Cluster, ensure_cluster, install_crds, install_prometheus_crds
 from tests.cluster.errors import ClusterError
-from tests.pod import Pod, free_port
+from tests.operator_process import OperatorProcess
+from tests.pod import Pod
 from tests.receivers import Receivers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +61,10 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
         await asyncio.to_thread(_namespace, cluster)
         receivers = await stack.enter_async_context(Receivers())
         log = folder / "operator.log"
-        await stack.enter_async_context(_operator(cluster, log))
+        log.unlink(missing_ok=True)
+        operator = OperatorProcess(cluster, NAMESPACE, log, level="debug")
+        stack.push_async_callback(asyncio.to_thread, operator.stop)
+        await asyncio.to_thread(operator.start)
         yield Stage(folder, cluster, receivers, log, stack)
 
 
@@ -82,35 +81,3 @@ def _namespace(cluster: Cluster) -> None:
     with contextlib.suppress(ClusterError):
         cluster.run_kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
     cluster.run_kubectl("create", "namespace", NAMESPACE)
-
-
-@asynccontextmanager
-async def _operator(cluster: Cluster, log: Path) -> AsyncIterator[None]:
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("notification-operator")), "run"]
-    flags = ["--kubeconfig", str(cluster.kubeconfig), "--namespace", NAMESPACE, "--metrics-host", "127.0.0.1"]
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *flags,
-            *("--metrics-port", str(port), "--log-format", "json", "--log-level", "debug"),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            await _ready(process, port, log)
-            yield
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            await process.wait()
-
-
-async def _ready(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
-        while process.returncode is None:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get(f"http://127.0.0.1:{port}/readyz")).is_success:
-                    return
-            await asyncio.sleep(0.05)
-    raise ClusterError(f"the operator ended at its start; its last words: {log.read_text()[-2000:]}")

@@ -106,8 +106,11 @@ class Store:
             del self._objects[meta.namespace, meta.name]
             self._changed(meta)
 
-    def replace(self, contents: Iterable[bytes], *, namespace: str | None) -> None:
-        """Take a whole list in. What is not in it vanished unseen: no event will ever tell of it."""
+    def replace(self, contents: Iterable[bytes], *, namespace: str | None, version: int | None) -> None:
+        """Take a whole list in. What is not in it vanished unseen: no event will ever tell of it.
+
+        `version` is the list's: what is known to be younger was made since, and is left to the watch. None: all goes.
+        """
         listed = set()
         for content in contents:
             meta = head(content)
@@ -115,7 +118,8 @@ class Store:
             self.put(content)
         for stored in list(self._objects.values()):
             inside = namespace is None or stored.meta.namespace == namespace
-            if inside and (stored.meta.namespace, stored.meta.name) not in listed:
+            older = version is None or stored.meta.version <= version
+            if inside and older and (stored.meta.namespace, stored.meta.name) not in listed:
                 self.remove(stored.meta)
 
 
@@ -157,7 +161,7 @@ class Watch:
         self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]
     ) -> None:
         contents, version = await self._cluster.list(self._kind, namespace, selector)
-        self._store.replace(contents, namespace=namespace)
+        self._store.replace(contents, namespace=namespace, version=int(version))
         self._failures = 0
         healed, self.failure = self.failure is not None, None
         self.synced.set()
@@ -180,7 +184,7 @@ class Watch:
         known, self.failure = self.failure, error
         self._failures += 1
         if self.absent and self._kind.optional:
-            self._store.replace((), namespace=namespace)
+            self._store.replace((), namespace=namespace, version=None)
         else:
             self._metrics.watch_restarts.labels(self._kind.name).inc()
         if type(known) is not type(error):

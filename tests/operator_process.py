@@ -1,4 +1,4 @@
-"""The operator as a process, for tests: started, stopped or killed at will, its log at hand."""
+"""The operator as a process, for the demo and the tests: started, stopped or killed at will, its log at hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 
 import httpx
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, ClusterError
 from tests.pod import free_port
 
 READY_SECONDS = 30.0
@@ -56,7 +56,7 @@ class OperatorProcess:
                     return
             except httpx.TransportError:
                 time.sleep(0.05)
-        raise AssertionError(f"the operator did not become ready: {self.log.read_text()[-2000:]}")
+        raise ClusterError(f"the operator did not become ready; its last words: {self.log.read_text()[-2000:]}")
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
