@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from notification_operator.cluster import Cluster, WatchEvent, decode
-from notification_operator.errors import ApiError, GoneError, NotFoundError
+from notification_operator.errors import ApiError, GoneError, NotFoundError, TransientError
 from notification_operator.kinds import Kind
 from notification_operator.metrics import OperatorMetrics
 
@@ -156,6 +156,9 @@ class Watch:
                 continue  # list again at once: this is how the server ends an old watch
             except ApiError as error:
                 await asyncio.sleep(self._failed(error, namespace, turned))
+            except msgspec.DecodeError as error:
+                unreadable = TransientError(f"the answer cannot be read: {type(error).__name__}")
+                await asyncio.sleep(self._failed(unreadable, namespace, turned))
 
     async def _list_and_watch(
         self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]
