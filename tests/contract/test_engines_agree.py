@@ -9,7 +9,16 @@ import pytest
 
 from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
-from notification_dispatcher.queues.base import JobQueue, Limits, Overflow
+from notification_dispatcher.queues.base import (
+    Admission,
+    DeadFilter,
+    DeadLimits,
+    JobQueue,
+    Limits,
+    Overflow,
+    Place,
+    Receipt,
+)
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.queues.sqlite import SqliteQueue
 
@@ -31,7 +40,7 @@ class Pair:
             jobs.append(
                 Job(
                     id=name,
-                    type="t",
+                    type=self._dice.choice("tu"),
                     payload=b"{}",
                     dedup_key=self._dice.choice([name, f"k{self._dice.randrange(20)}"]),
                     rank=self._dice.choice(list(Rank)),
@@ -40,7 +49,10 @@ class Pair:
                 )
             )
         limits = Limits(self._dice.choice([5, 12, 12, 1000]), self._dice.choice(list(Overflow)), 20_000)
-        first, second = [await engine.enqueue(jobs, limits) for engine in self.engines]
+        receipt = (
+            Receipt(f"r{self._dice.randrange(6)}", jobs[0].id.encode(), _answer) if self._dice.random() < 0.3 else None
+        )
+        first, second = [await engine.enqueue(jobs, limits, receipt) for engine in self.engines]
         assert first == second
 
     async def claim(self) -> None:
@@ -57,11 +69,39 @@ class Pair:
         for leases in batch:
             settling = self._dice.choice(list(Settling))
             due = self.clock.wall_ms() + self._dice.choice([0, 500, 40_000])
-            done = {"crm": self._dice.choice(["", "http_4xx"])}
+            reason = self._dice.choice(["timeout", "tls"])
+            done = {self._dice.choice(["crm", "team"]): self._dice.choice(["", "http_4xx"])}
             for side, lease in zip(sides, leases, strict=True):
-                side.append(Settlement(lease=lease, settling=settling, done=done, due_ms=due, reason="timeout"))
+                side.append(Settlement(lease=lease, settling=settling, done=done, due_ms=due, reason=reason))
         for engine, side in zip(self.engines, sides, strict=True):
             await engine.settle(side)
+
+    async def replay(self) -> None:
+        limits, count = Limits(self._dice.choice([6, 1000]), Overflow.REJECT, 20_000), self._dice.randrange(4)
+        which = self._which()
+        first, second = [await engine.replay(which, limits, count) for engine in self.engines]
+        assert first == second
+
+    async def discard(self) -> None:
+        which, count = self._which(), self._dice.randrange(3)
+        first, second = [await engine.discard(which, count) for engine in self.engines]
+        assert first == second
+
+    async def tidy(self) -> None:
+        limits = DeadLimits(self._dice.choice([5_000, 100_000]), self._dice.choice([0, 3, 1000]))
+        first, second = [await engine.tidy(limits) for engine in self.engines]
+        assert first == second
+
+    async def jump(self) -> None:
+        self.clock.jump(self._dice.choice([-3600, -2, 0.5, 3600, 86_400]))
+
+    def _which(self) -> DeadFilter:
+        return DeadFilter(
+            job_id=self._dice.choice([None, None, None, f"j{self._dice.randrange(40)}"]),
+            job_type=self._dice.choice([None, None, "t", "u"]),
+            channel=self._dice.choice([None, None, "crm", "team"]),
+            reason=self._dice.choice([None, None, "timeout", "tls"]),
+        )
 
     async def compare(self) -> None:
         first, second = [engine.counts() for engine in self.engines]
@@ -71,10 +111,19 @@ class Pair:
         name = f"j{self._dice.randrange(40)}"
         reports = [await engine.report(name) for engine in self.engines]
         assert reports[0] == reports[1]
+        which = self._which()
+        after = self._dice.choice([None, Place(self.clock.wall_ms() - 3_000, 0)])
+        pages = [await engine.dead_letters(which, after, 5) for engine in self.engines]
+        # Their numbers are each engine's own.
+        assert [one.report for one in pages[0]] == [one.report for one in pages[1]]
 
     @staticmethod
     def _told(lease: Lease) -> tuple[object, ...]:
         return lease.id, lease.rank, lease.attempt, lease.due_ms, lease.done, lease.accepted_ms
+
+
+def _answer(admission: Admission) -> bytes:
+    return " ".join(admission.verdicts).encode() if "queued" in admission.verdicts else b""
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -83,8 +132,9 @@ async def test_engines_agree(tmp_path: Path, seed: int) -> None:
     pair = Pair(tmp_path, dice)
     for engine in pair.engines:
         await engine.open()
-    for _ in range(150):
-        await dice.choice([pair.enqueue, pair.enqueue, pair.claim, pair.settle])()
+    rare = [pair.replay, pair.discard, pair.tidy, pair.jump]
+    for _ in range(200):
+        await dice.choice(4 * [pair.enqueue, pair.enqueue, pair.claim, pair.settle] + rare)()
         await pair.compare()
         pair.clock.advance(dice.choice([0, 0.001, 0.7, 5, 30]))
     for engine in pair.engines:

@@ -3,69 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
-import pytest
 
 from notification_dispatcher.clock import VirtualClock
-from notification_dispatcher.job import HEAD_START_MS, Job, JobState, Lease, Rank, Settlement, Settling
-from notification_dispatcher.queues.base import Counts, Evicted, JobQueue, Limits, Overflow, Verdict
-from notification_dispatcher.queues.memory import MemoryQueue
-from notification_dispatcher.queues.sqlite import SqliteQueue
-
-WINDOW_MS = 60_000
-ROOMY = Limits(1000, Overflow.EVICT_OLDEST, WINDOW_MS)
-Engine = Callable[[], JobQueue]
-
-
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def queue(request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path) -> AsyncIterator[JobQueue]:
-    engine: JobQueue = MemoryQueue(clock) if request.param == "memory" else SqliteQueue(tmp_path / "queue.db", clock)
-    await engine.open()
-    yield engine
-    await engine.close()
-
-
-class Caller:
-    """Makes jobs at the clock's time."""
-
-    def __init__(self, queue: JobQueue, clock: VirtualClock) -> None:
-        self._queue = queue
-        self._clock = clock
-
-    def job(self, name: str, rank: Rank = Rank.NORMAL, *, due_in: float = 0, key: str = "") -> Job:
-        now = self._clock.wall_ms()
-        return Job(
-            id=name,
-            type="booking-created",
-            payload=b'{"n": 1}',
-            dedup_key=key or name,
-            rank=rank,
-            accepted_ms=now,
-            due_ms=now + round(due_in * 1000),
-        )
-
-    async def put(self, *jobs: Job, limits: Limits = ROOMY) -> list[Verdict]:
-        return (await self._queue.enqueue(jobs, limits)).verdicts
-
-    async def claim(self, count: int = 100) -> list[str]:
-        return [lease.id for lease in await self._queue.claim(count)]
-
-
-@pytest.fixture
-def caller(queue: JobQueue, clock: VirtualClock) -> Caller:
-    return Caller(queue, clock)
-
-
-def end(lease: Lease, settling: Settling = Settling.PROCESSED, **more: object) -> Settlement:
-    values: dict[str, object] = {"done": lease.done, **more}
-    return Settlement(lease=lease, settling=settling, **values)  # type: ignore[arg-type]
+from notification_dispatcher.job import HEAD_START_MS, Job, JobState, Rank, Settling
+from notification_dispatcher.queues.base import Admission, Counts, JobQueue, Limits, Named, Overflow, Verdict
+from tests.contract.caller import WINDOW_MS, Caller, end
 
 
 async def test_what_goes_in_comes_out_as_it_was(queue: JobQueue, caller: Caller, clock: VirtualClock) -> None:
@@ -227,7 +169,7 @@ async def test_a_full_queue_evicts_what_was_due_first(queue: JobQueue, caller: C
     clock.advance(1)
     await caller.put(caller.job("b"), limits=limits)
     admission = await queue.enqueue([caller.job("c")], limits)
-    assert admission == ([Verdict.QUEUED], [Evicted("a", "booking-created")])
+    assert admission == Admission([Verdict.QUEUED], [Named("a", "booking-created")])
     assert queue.counts().depth == 2
     assert await caller.claim() == ["b", "c"]
 
@@ -242,7 +184,7 @@ async def test_the_lowest_priority_gives_way_first(queue: JobQueue, caller: Call
 async def test_no_job_takes_the_place_of_a_more_important_one(queue: JobQueue, caller: Caller) -> None:
     limits = Limits(1, Overflow.EVICT_OLDEST, WINDOW_MS)
     await caller.put(caller.job("high", Rank.HIGH), limits=limits)
-    assert await queue.enqueue([caller.job("low", Rank.LOW)], limits) == ([Verdict.REJECTED], [])
+    assert await queue.enqueue([caller.job("low", Rank.LOW)], limits) == Admission([Verdict.REJECTED], [])
     assert await caller.claim() == ["high"]
 
 
@@ -263,7 +205,7 @@ async def test_an_evicted_job_can_be_sent_again(caller: Caller) -> None:
 async def test_a_full_queue_that_rejects_keeps_what_it_has(queue: JobQueue, caller: Caller) -> None:
     limits = Limits(1, Overflow.REJECT, WINDOW_MS)
     admission = await queue.enqueue([caller.job("a"), caller.job("b"), caller.job("a")], limits)
-    assert admission == ([Verdict.QUEUED, Verdict.REJECTED, Verdict.DEDUPLICATED], [])
+    assert admission == Admission([Verdict.QUEUED, Verdict.REJECTED, Verdict.DEDUPLICATED], [])
     assert await caller.claim() == ["a"]
     assert await caller.put(caller.job("b"), limits=limits) == [Verdict.QUEUED]
 

@@ -46,7 +46,8 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with opened(path, clock) as queue:
         assert queue.counts() == Counts(ready=2, scheduled=1, running=0, dead=1)
         leases = await queue.claim(10)
-        assert [(lease.id, lease.attempt) for lease in leases] == [("c", 2), ("d", 1)]
+        assert [(lease.id, lease.attempt) for lease in leases] == [("c", 1), ("d", 1)]
+        assert [lease.crashes for lease in leases] == [1, 0]
         again = await queue.enqueue([job(name, clock) for name in "abcde"], LIMITS)
         assert set(again.verdicts) == {Verdict.DEDUPLICATED}
         assert c.id == "c"
@@ -68,7 +69,7 @@ async def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 1"):
+    with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 2"):
         await SqliteQueue(path, VirtualClock()).open()
 
 
@@ -157,7 +158,7 @@ async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "statement", [sql.CLAIM, sql.VICTIM, sql.PROMOTE, sql.NEXT_DUE, sql.OLDEST_DUE, sql.FORGET_OLD]
+    "statement", [sql.CLAIM, sql.VICTIM, sql.PROMOTE, sql.NEXT_READY, sql.OLDEST_DUE, sql.FORGET_OLD]
 )
 async def test_what_runs_often_uses_an_index(tmp_path: Path, statement: str) -> None:
     async with opened(tmp_path / "queue.db", VirtualClock()) as queue:

@@ -30,12 +30,14 @@ nothing starves, since in the end the job that has been due longest goes first w
 
 
 class JobState(StrEnum):
-    """Where a job is, as callers are told. A job that was delivered is kept no longer."""
+    """Where a job is, as callers are told."""
 
     READY = "ready"
     SCHEDULED = "scheduled"
     RUNNING = "running"
     DEAD = "dead"
+    PROCESSED = "processed"
+    """Delivered. Only its id is remembered, for as long as the dedup window."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     accepted_ms: int
     due_ms: int
     """When it may start: when it was accepted, or later. Milliseconds since 1970."""
+    trace: str = ""
+    """The caller's trace context, as JSON (`tracing`); empty where there is none."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +74,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """1 for the first."""
     accepted_ms: int
     due_ms: int
+    """When it became eligible: its wait is counted from here."""
+    crashes: int = 0
+    """How often the process ended while it ran. That costs no attempt, but may be its fault."""
+    trace: str = ""
+    """As in the job."""
 
 
 class Settling(StrEnum):
@@ -80,6 +89,8 @@ class Settling(StrEnum):
     FAILED = "failed"
     RELEASED = "released"
     """Back as it was, at no cost: it was not attempted, or not to the end."""
+    POSTPONED = "postponed"
+    """Back until a later time, at no cost: it waits for a limit or an open circuit, and keeps its place and its age."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +101,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     done: dict[str, str] = {}
     """As in the lease, with what this attempt added."""
     due_ms: int = 0
-    """For RETRY: when it may start again."""
+    """For RETRY and POSTPONED: when it may start again."""
     reason: str = ""
     """For RETRY and FAILED: the root cause, one of the metrics' reasons."""
     detail: str = ""
@@ -98,14 +109,17 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A job as callers are shown it. `reason` and `detail` are of its last attempt."""
+    """A job as callers are shown it. `reason` and `detail` are of its last attempt; times are RFC 3339."""
 
     id: str
-    type: str
     state: JobState
-    attempts: int
-    accepted_at: str
-    due_at: str
+    type: str = ""
+    attempts: int | None = None
+    accepted_at: str = ""
+    due_at: str = ""
+    dead_at: str = ""
+    delivered: list[str] = []
+    """Channels that have it already."""
     reason: str = ""
     detail: str = ""
 

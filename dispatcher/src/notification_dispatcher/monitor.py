@@ -13,7 +13,7 @@ from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.metric_names import DropReason, FailureReason, Result
 from notification_dispatcher.metrics import Metrics
-from notification_dispatcher.queues.base import Evicted
+from notification_dispatcher.queues.base import Named
 
 Dropped = tuple[DropReason, str, str]
 """Why, the job type, and the id (empty where there is none)."""
@@ -34,7 +34,7 @@ class Monitor:
             self._drop(reason, job_type, job_id)
         self._alerts.look_at_backlog()
 
-    def evicted(self, jobs: Sequence[Evicted]) -> None:
+    def evicted(self, jobs: Sequence[Named]) -> None:
         """Jobs that were queued gave way to newer ones."""
         for job in jobs:
             self._drop(DropReason.CAPACITY, job.type, job.id)

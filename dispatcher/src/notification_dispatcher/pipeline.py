@@ -6,12 +6,12 @@ and the dispatcher reads them back from the file that `NOTIFICATION_PIPELINE_FIL
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from notification_dispatcher.destinations import Apprise, Email, Slack, Webhook
 from notification_dispatcher.schema import (
     ApiModel,
     Duration,
@@ -22,92 +22,51 @@ from notification_dispatcher.schema import (
     rule,
 )
 
-# Printable ASCII only, and no "@" before the path: credentials in a URL would end up in logs.
-_HTTP_URL = r"^https?://[A-Za-z0-9._:\[\]-]+([/?#][!-~]*)?$"
-_HEADER_NAME = r"^[A-Za-z0-9-]+$"
-_HEADER_VALUE = r"^[ -~]*$"
 
+class RateLimit(ApiModel):
+    """A token bucket. A job that waits for a token spends no attempt."""
 
-_FRAMING = {"connection", "content-length", "host", "transfer-encoding"}
-"""Headers that say where a request ends or goes: not a matter of taste."""
-_HEADER_SENTENCE = (
-    "each header's name must be letters, digits and hyphens, at most 128 of them, and none of Connection, "
-    "Content-Length, Host and Transfer-Encoding"
-)
-
-ALLOW_PRIVATE = (
-    "Allow destinations inside the cluster or on other private addresses. By default only public addresses are "
-    "reached, so that nobody can make the dispatcher call internal services."
-)
-
-
-class Webhook(ApiModel):
-    """An HTTP endpoint that takes each notification as a JSON POST."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rule(
-            "has(self.url) != has(self.urlSecretRef)", "set exactly one of url and urlSecretRef for a webhook"
-        )
+    per_second: int = Field(
+        ge=1, le=10_000, description="Tokens that come back in a second: attempts, in the long run."
+    )
+    burst: int | None = Field(
+        default=None, ge=1, le=100_000, description="Attempts at once after a quiet time. Default: perSecond."
     )
 
-    url: str | None = Field(
-        default=None,
-        pattern=_HTTP_URL,
-        max_length=2048,
-        description="Where to POST: an http or https URL without user name or password. Not with urlSecretRef.",
-    )
-    url_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="The URL, from a Secret: for a URL that holds a credential. Not together with url."
-    )
-    headers: Mapping[
-        Annotated[str, Field(pattern=_HEADER_NAME)], Annotated[str, Field(pattern=_HEADER_VALUE, max_length=1024)]
-    ] = Field(
-        default_factory=dict,
-        max_length=16,
-        description="Headers to send with each request. Not for credentials: those belong into a Secret.",
-        json_schema_extra=rule(
-            f"self.all(name, name.matches('{_HEADER_NAME}') && size(name) <= 128"
-            f" && !(name.lowerAscii() in {sorted(_FRAMING)}))",
-            _HEADER_SENTENCE,
-        ),
-    )
-    allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.url is None) == (self.url_secret_ref is None):
-            raise ValueError("set exactly one of url and urlSecretRef for a webhook")
-        if any(
-            not re.fullmatch(_HEADER_NAME, name) or len(name) > 128 or name.lower() in _FRAMING for name in self.headers
-        ):
-            raise ValueError(_HEADER_SENTENCE)
-        return self
-
-
-class Slack(ApiModel):
-    """A Slack incoming webhook that takes each notification as a message."""
-
-    webhook_secret_ref: SecretKeyRef = Field(description="The incoming webhook's URL, from a Secret.")
-    allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
+_KINDS = ("webhook", "slack", "email", "apprise")
+_ONE_KIND = "a channel must have exactly one of webhook, slack, email and apprise"
 
 
 class Channel(ApiModel):
-    """One way out for notifications: exactly one of webhook and slack."""
+    """One way out for notifications: exactly one of webhook, slack, email and apprise."""
 
     model_config = ConfigDict(
         json_schema_extra=rule(
-            "has(self.webhook) != has(self.slack)", "a channel must have exactly one of webhook and slack"
+            f"[{', '.join(f'has(self.{kind})' for kind in _KINDS)}].filter(x, x).size() == 1", _ONE_KIND
         )
     )
 
     name: Name = Field(description="Name of the channel, unique in the pipeline; job types route to it by this name.")
     webhook: Webhook | None = Field(default=None, description="Deliver as a JSON POST to an HTTP endpoint.")
     slack: Slack | None = Field(default=None, description="Deliver as a message to a Slack incoming webhook.")
+    email: Email | None = Field(default=None, description="Deliver as a mail.")
+    apprise: Apprise | None = Field(default=None, description="Deliver through any service that Apprise knows.")
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Deliveries through this channel at once, for each replica. Default: half of "
+        "spec.workers.concurrency where there are other channels, so that one that hangs leaves room for the others.",
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None, description="Attempts a second through this channel, for each replica. Default: no limit."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.webhook is None) == (self.slack is None):
-            raise ValueError("a channel must have exactly one of webhook and slack")
+        if sum(getattr(self, kind) is not None for kind in _KINDS) != 1:
+            raise ValueError(_ONE_KIND)
         return self
 
     @property
@@ -116,8 +75,14 @@ class Channel(ApiModel):
         refs: dict[str, SecretKeyRef] = {}
         if self.webhook is not None and self.webhook.url_secret_ref is not None:
             refs["urlSecretRef"] = self.webhook.url_secret_ref
+        if self.webhook is not None and self.webhook.signing_secret_ref is not None:
+            refs["signingSecretRef"] = self.webhook.signing_secret_ref
         if self.slack is not None:
             refs["webhookSecretRef"] = self.slack.webhook_secret_ref
+        if self.email is not None:
+            refs["smtpURLSecretRef"] = self.email.smtp_url_secret_ref
+        if self.apprise is not None:
+            refs["urlSecretRef"] = self.apprise.url_secret_ref
         return refs
 
 
@@ -200,6 +165,15 @@ class JobType(ApiModel):
         default=None, description="Limit for one delivery attempt. Default: spec.workers.timeout."
     )
     retry: RetryOverride | None = Field(default=None, description="What differs from spec.retry for this type.")
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Jobs of this type that run at once, for each replica. Default: only spec.workers.concurrency.",
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None, description="Attempts a second for this type, for each replica. Default: no limit."
+    )
 
 
 class UnknownJobTypes(Enumeration):

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.pipeline import Routing
-from notification_dispatcher.queues.base import Limits, Overflow
+from notification_dispatcher.queues.base import DeadLimits, Limits, Overflow
 from notification_dispatcher.variables import Variable, channel_secret_file
 
 _MONTH_MS = 30 * 24 * 3_600_000
@@ -145,6 +145,12 @@ class Live(_Variables):
     dedup_window_ms: Milliseconds = _setting(
         Variable.DEDUP_WINDOW_MS, 600_000, "A job seen within so many milliseconds is not queued again."
     )
+    dead_letter_retention_ms: Milliseconds = _setting(
+        Variable.DEAD_LETTER_RETENTION_MS, 604_800_000, "A job that failed for good is kept for so many milliseconds."
+    )
+    dead_letter_limit: Annotated[int, Field(ge=0, le=10_000_000), _whole(0, 10_000_000)] = _setting(
+        Variable.DEAD_LETTER_LIMIT, 10_000, "So many of them are kept; the oldest go first."
+    )
     concurrency: Annotated[int, Field(ge=1, le=1024), _whole(1, 1024)] = _setting(
         Variable.WORKER_CONCURRENCY, 32, "Deliveries at once."
     )
@@ -175,6 +181,11 @@ class Live(_Variables):
     def limits(self) -> Limits:
         """What the queue is told with each batch."""
         return Limits(self.capacity, self.overflow, self.dedup_window_ms)
+
+    @property
+    def dead_limits(self) -> DeadLimits:
+        """How long, and how many, dead letters are kept."""
+        return DeadLimits(self.dead_letter_retention_ms, self.dead_letter_limit)
 
     def channel_secret(self, channel: str, field: str) -> str | None:
         """A channel's secret; None while it isn't there."""

@@ -11,9 +11,9 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from notification_dispatcher.destinations import ALLOW_PRIVATE
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.pipeline import (
-    ALLOW_PRIVATE,
     Channel,
     JobType,
     Retry,
@@ -64,6 +64,15 @@ class Overflow(Enumeration):
     REJECT = "Reject"
 
 
+class DeadLetters(ApiModel):
+    """Jobs that failed for good. They can be looked at, replayed and deleted over the dispatcher's API."""
+
+    retention: Duration = Field(default=Duration("168h"), description="They are deleted after this time.")
+    limit: int = Field(
+        default=10_000, ge=0, le=10_000_000, description="So many are kept; the oldest go first. 0 keeps none."
+    )
+
+
 class Queue(ApiModel):
     """Where jobs wait."""
 
@@ -78,6 +87,9 @@ class Queue(ApiModel):
     dedup_window: Duration = Field(
         default=Duration("10m"),
         description="A job whose dedupKey (or id) was seen within this time is not queued a second time.",
+    )
+    dead_letters: DeadLetters = Field(
+        default_factory=DeadLetters, description="How long jobs are kept that failed for good, and how many."
     )
 
 
@@ -266,7 +278,7 @@ class PipelineSpec(ApiModel):
     channels: tuple[Channel, ...] = Field(
         min_length=1,
         max_length=32,
-        description="The ways out for notifications, each a webhook or a Slack channel.",
+        description="The ways out for notifications: webhooks, Slack channels, mail, and whatever Apprise knows.",
         json_schema_extra=LIST_BY_NAME,
     )
     api: Api = Field(default_factory=Api, description="The dispatcher's HTTP interface.")

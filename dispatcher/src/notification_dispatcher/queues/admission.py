@@ -10,7 +10,7 @@ import msgspec
 
 from notification_dispatcher.job import Job
 from notification_dispatcher.queues import sql
-from notification_dispatcher.queues.base import Admission, Evicted, Limits, Overflow, State, Verdict
+from notification_dispatcher.queues.base import Admission, Limits, Named, Overflow, Recalled, Receipt, State, Verdict
 
 _encode = msgspec.json.encode
 
@@ -24,12 +24,22 @@ class Admitting:
         self._now_ms = now_ms
         self._until_ms = now_ms + limits.dedup_window_ms
         self._counts = counts
-        self._evicted: list[Evicted] = []
+        self._evicted: list[Named] = []
 
-    def admit(self, jobs: Sequence[Job]) -> Admission:
-        """Decide about each job, in order."""
+    def admit(self, jobs: Sequence[Job], receipt: Receipt | None) -> Admission:
+        """Decide about each job, in order; about none when the request was answered before."""
         self._execute(sql.FORGET_OLD, (self._now_ms,))
-        return Admission([self._admit(job) for job in jobs], self._evicted)
+        if receipt is None:
+            return Admission([self._admit(job) for job in jobs], self._evicted)
+        self._execute(sql.FORGET_REQUESTS, (self._now_ms,))
+        known = self._execute(sql.RECALL, (receipt.key, self._now_ms)).fetchone()
+        if known is not None:
+            return Admission([], [], Recalled(*known))
+        admission = Admission([self._admit(job) for job in jobs], self._evicted)
+        answer = receipt.answer(admission)
+        if answer:
+            self._execute(sql.RECORD, (receipt.key, receipt.fingerprint, answer, self._until_ms))
+        return admission
 
     def _admit(self, job: Job) -> Verdict:
         if self._waiting >= self._limits.capacity and not self._room_for(job):
@@ -43,6 +53,8 @@ class Admitting:
         if seq is None:
             self._execute(sql.FORGET, (job.dedup_key, job.id))
             return Verdict.DEDUPLICATED
+        if job.dedup_key != job.id:
+            self._execute(sql.NOTE_ID, (job.id, self._until_ms))
         self._make_room(seq)
         return Verdict.QUEUED
 
@@ -63,7 +75,7 @@ class Admitting:
         channels = None if job.channels is None else _encode(job.channels).decode()
         values = (
             *(job.id, job.type, int(state), int(job.rank), job.payload, job.dedup_key),
-            *(channels, job.accepted_ms, job.due_ms),
+            *(channels, job.trace, job.accepted_ms, job.due_ms),
         )
         cursor = self._execute(sql.INSERT, values)
         if cursor.rowcount == 0 and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
@@ -78,8 +90,8 @@ class Admitting:
     def _make_room(self, newest: int) -> None:
         """Evict until what waits is within the capacity, which may have been lowered."""
         while self._limits.overflow is Overflow.EVICT_OLDEST and self._waiting > self._limits.capacity:
-            seq, job_id, job_type, state, _rank, _due_ms, key = self._execute(sql.VICTIM, {"newest": newest}).fetchone()
+            seq, job_id, job_type, state, _rank, _since, key = self._execute(sql.VICTIM, {"newest": newest}).fetchone()
             self._execute(sql.DELETE, (seq,))
             self._execute(sql.FORGET, (key, job_id))
             self._counts[state] -= 1
-            self._evicted.append(Evicted(job_id, job_type))
+            self._evicted.append(Named(job_id, job_type))

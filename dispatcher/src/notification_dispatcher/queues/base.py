@@ -9,18 +9,25 @@ Every engine keeps these promises, and `tests/contract` holds each of them to it
   important one, but is rejected itself. Jobs that come back for another attempt are always taken.
 - A key that was queued within the window is not queued again, across restarts; an evicted job's key is forgotten, since
   nothing will come of it. A job whose id still waits or runs is not queued again either, whatever the window.
-- A job that was leased when the process died is leased again; the attempt counts.
+- A request that comes with a receipt is stored together with its answer, and told that answer when it comes again.
+- A job that was leased when the process died is leased again: at no cost, but `Lease.crashes` counts it.
+- When the wall clock is set, what was measured from it moves along: back-offs keep their length, ages stay what they
+  were. What was scheduled for a time of day is not moved.
+- Dead letters are kept until `tidy` finds them too old or too many, and are listed the latest first.
 - Counts are kept, never counted: reading them costs nothing, whatever the length of the queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from notification_dispatcher.clock import rfc3339
 from notification_dispatcher.job import HEAD_START_MS, Job, JobReport, JobState, Lease, Rank, Settlement
+
+MOST_TIDIED = 1000
+"""So many dead letters are tidied away at a time: deliveries wait for no more."""
 
 
 class State(IntEnum):
@@ -47,6 +54,37 @@ class Limits(NamedTuple):
     dedup_window_ms: int
 
 
+class DeadLimits(NamedTuple):
+    """How long jobs are kept that failed for good, and how many."""
+
+    retention_ms: int
+    limit: int
+
+
+class DeadFilter(NamedTuple):
+    """Which dead letters are meant: those that match all that is given."""
+
+    job_id: str | None = None
+    job_type: str | None = None
+    channel: str | None = None
+    """One of the channels that they could not be delivered through."""
+    reason: str | None = None
+
+
+class Place(NamedTuple):
+    """A dead letter's place in the list: where the next page goes on."""
+
+    dead_ms: int
+    seq: int
+
+
+class DeadLetter(NamedTuple):
+    """A dead letter in a list."""
+
+    report: JobReport
+    place: Place
+
+
 class Verdict(StrEnum):
     """What became of a job at the door."""
 
@@ -55,18 +93,37 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
 
 
-class Evicted(NamedTuple):
-    """A job that gave way to a newer one."""
+class Named(NamedTuple):
+    """A job that something was done with: it gave way to a newer one, was replayed, or was deleted."""
 
     id: str
     type: str
+
+
+class Recalled(NamedTuple):
+    """The answer to an earlier request of the same key."""
+
+    fingerprint: bytes
+    answer: bytes
 
 
 class Admission(NamedTuple):
     """What became of a batch: a verdict for each job, in order, and who gave way."""
 
     verdicts: list[Verdict]
-    evicted: list[Evicted]
+    evicted: list[Named]
+    recalled: Recalled | None = None
+    """The request was answered before: nothing of this one was stored, and there are no verdicts."""
+
+
+class Receipt(NamedTuple):
+    """What makes a whole request idempotent: kept for as long as the dedup window."""
+
+    key: str
+    fingerprint: bytes
+    """Tells whether it is the same request that comes again."""
+    answer: Callable[[Admission], bytes]
+    """What is answered, from what became of the batch. Called inside the transaction: it must be quick, and pure."""
 
 
 class Counts(NamedTuple):
@@ -93,7 +150,7 @@ class JobQueue(Protocol):
     async def close(self) -> None:
         """Finish what was begun and let go."""
 
-    async def enqueue(self, jobs: Sequence[Job], limits: Limits) -> Admission:
+    async def enqueue(self, jobs: Sequence[Job], limits: Limits, receipt: Receipt | None = None) -> Admission:
         """Store a batch. Raises QueueUnavailableError, and then nothing of it is stored."""
 
     async def claim(self, count: int) -> list[Lease]:
@@ -107,6 +164,21 @@ class JobQueue(Protocol):
 
     async def report(self, job_id: str) -> JobReport | None:
         """What is known of a job; None when it is not kept (any more)."""
+
+    async def dead_letters(self, which: DeadFilter, after: Place | None, count: int) -> list[DeadLetter]:
+        """Up to so many dead letters, the latest first, from after a place on."""
+
+    async def replay(self, which: DeadFilter, limits: Limits, count: int) -> list[Named]:
+        """Queue up to so many dead letters again, the oldest first, as far as there is room; nothing gives way.
+
+        They start afresh, but for what was delivered already.
+        """
+
+    async def discard(self, which: DeadFilter, count: int) -> list[Named]:
+        """Delete up to so many dead letters, the oldest first, and forget that they were seen."""
+
+    async def tidy(self, limits: DeadLimits) -> int:
+        """Delete the dead letters that are too old or too many; a bounded number at a time. Returns how many."""
 
     def counts(self) -> Counts:
         """How many jobs are where."""
@@ -144,6 +216,8 @@ class Kept(NamedTuple):
     attempts: int
     accepted_ms: int
     due_ms: int
+    dead_ms: int
+    done: dict[str, str]
     reason: str
     detail: str
 
@@ -157,6 +231,8 @@ def report_of(kept: Kept) -> JobReport:
         attempts=kept.attempts,
         accepted_at=rfc3339(kept.accepted_ms),
         due_at=rfc3339(kept.due_ms),
+        dead_at=rfc3339(kept.dead_ms) if kept.state == State.DEAD else "",
+        delivered=[name for name, reason in kept.done.items() if not reason],
         reason=kept.reason,
         detail=kept.detail,
     )

@@ -7,39 +7,33 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import takewhile
 
 from notification_dispatcher.clock import Clock
-from notification_dispatcher.job import Job, JobReport, Lease, Rank, Settlement, Settling
+from notification_dispatcher.job import Job, JobReport, JobState, Lease, Rank, Settlement, Settling
 from notification_dispatcher.queues.base import (
+    MOST_TIDIED,
     Admission,
     Counts,
-    Evicted,
-    Kept,
+    DeadFilter,
+    DeadLetter,
+    DeadLimits,
     Limits,
+    Named,
     Overflow,
+    Place,
+    Recalled,
+    Receipt,
     State,
     Verdict,
     position,
-    report_of,
 )
+from notification_dispatcher.queues.entry import Entry, lease_of, reported
+from notification_dispatcher.queues.jumps import ClockJumps
 from notification_dispatcher.queues.waking import Waking
 
-
-@dataclass(slots=True)
-class _Entry:
-    job: Job
-    seq: int
-    state: State
-    due_ms: int
-    attempts: int = 0
-    done: dict[str, str] = field(default_factory=dict)
-    reason: str = ""
-    detail: str = ""
-
-
 _Heap = list[tuple[int, int]]
-"""(due_ms, seq) of jobs that wait, the first due on top."""
+"""Places of jobs that wait, the first on top."""
 
 
 class MemoryQueue:
@@ -47,11 +41,15 @@ class MemoryQueue:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._jumps = ClockJumps(clock)
         self._waking = Waking(clock)
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._seqs: dict[str, int] = {}
         self._remembered: dict[str, tuple[str, int]] = {}
         """Dedup key → the job's id, and until when. In the order in which they were noted."""
+        self._processed: dict[str, int] = {}
+        """The id of a job that was delivered → until when it is remembered."""
+        self._requests: dict[str, tuple[Recalled, int]] = {}
         self._waiting: dict[State, dict[Rank, _Heap]] = {
             state: {rank: [] for rank in Rank} for state in (State.READY, State.SCHEDULED)
         }
@@ -64,20 +62,26 @@ class MemoryQueue:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def enqueue(self, jobs: Sequence[Job], limits: Limits) -> Admission:
+    async def enqueue(self, jobs: Sequence[Job], limits: Limits, receipt: Receipt | None = None) -> Admission:
         """Keep a batch."""
-        now = self._clock.wall_ms()
+        now = self._now()
         self._forget_old(now)
-        evicted: list[Evicted] = []
+        if receipt is not None and receipt.key in self._requests:
+            return Admission([], [], self._requests[receipt.key][0])
+        evicted: list[Named] = []
         verdicts = [self._admit(job, limits, now, evicted) for job in jobs]
         if Verdict.QUEUED in verdicts:
             self._waking.now()
-        return Admission(verdicts, evicted)
+        admission = Admission(verdicts, evicted)
+        answer = receipt.answer(admission) if receipt is not None else b""
+        if receipt is not None and answer:
+            self._requests[receipt.key] = Recalled(receipt.fingerprint, answer), now + limits.dedup_window_ms
+        return admission
 
     async def claim(self, count: int) -> list[Lease]:
         """Lease what is due."""
         self._waking.claiming()
-        self._promote(self._clock.wall_ms())
+        self._promote(self._now())
         leases: list[Lease] = []
         heaps = self._waiting[State.READY]
         while len(leases) < count and any(heaps.values()):
@@ -85,17 +89,18 @@ class MemoryQueue:
             entry = self._entries[heapq.heappop(heaps[rank])[1]]
             self._move(entry, State.RUNNING)
             entry.attempts += 1
-            leases.append(_lease(entry))
+            leases.append(lease_of(entry))
         scheduled = [heap[0][0] for heap in self._waiting[State.SCHEDULED].values() if heap]
         self._waking.claimed(full=len(leases) == count, next_due_ms=min(scheduled, default=None))
         return leases
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases."""
+        now = self._now()
         for one in settlements:
             entry = self._entries.get(one.lease.seq)
             if entry is not None and entry.state is State.RUNNING:
-                self._settle(entry, one)
+                self._settle(entry, one, now)
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim."""
@@ -103,25 +108,51 @@ class MemoryQueue:
 
     async def report(self, job_id: str) -> JobReport | None:
         """What is known of a job."""
+        self._forget_old(self._now())
         seq = self._seqs.get(job_id)
-        if seq is None:
-            return None
-        one = self._entries[seq]
-        kept = Kept(
-            id=job_id,
-            type=one.job.type,
-            state=one.state,
-            attempts=one.attempts,
-            accepted_ms=one.job.accepted_ms,
-            due_ms=one.due_ms,
-            reason=one.reason,
-            detail=one.detail,
-        )
-        return report_of(kept)
+        if seq is not None:
+            return reported(self._entries[seq])
+        return JobReport(id=job_id, state=JobState.PROCESSED) if job_id in self._processed else None
 
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so."""
-        return min((heap[0][0] for heaps in self._waiting.values() for heap in heaps.values() if heap), default=None)
+        waiting = (heap for heaps in self._waiting.values() for heap in heaps.values())
+        return min((self._entries[seq].due_ms for heap in waiting for _, seq in heap), default=None)
+
+    async def dead_letters(self, which: DeadFilter, after: Place | None, count: int) -> list[DeadLetter]:
+        """A page of dead letters, the latest first."""
+        found = [DeadLetter(reported(entry), Place(entry.dead_ms, entry.seq)) for entry in self._oldest_dead(which)]
+        return [one for one in reversed(found) if after is None or one.place < after][:count]
+
+    async def replay(self, which: DeadFilter, limits: Limits, count: int) -> list[Named]:
+        """Queue dead letters again."""
+        now = self._now()
+        room = max(0, limits.capacity - self.counts().depth)
+        replayed = self._oldest_dead(which)[: min(count, room)]
+        for entry in replayed:
+            entry.done = {name: reason for name, reason in entry.done.items() if not reason}
+            entry.attempts = entry.crashes = entry.dead_ms = 0
+            entry.reason = entry.detail = ""
+            entry.due_ms = entry.ready_ms = now
+            self._move(entry, State.READY)
+            self._put(entry)
+        if replayed:
+            self._waking.now()
+        return [Named(entry.job.id, entry.job.type) for entry in replayed]
+
+    async def discard(self, which: DeadFilter, count: int) -> list[Named]:
+        """Delete dead letters."""
+        return [self._delete(entry) for entry in self._oldest_dead(which)[:count]]
+
+    async def tidy(self, limits: DeadLimits) -> int:
+        """Delete the dead letters that are too old or too many."""
+        dead, oldest = self._oldest_dead(DeadFilter()), self._now() - limits.retention_ms
+        gone = [
+            entry for number, entry in enumerate(dead) if entry.dead_ms <= oldest or len(dead) - number > limits.limit
+        ]
+        for entry in gone[:MOST_TIDIED]:
+            self._delete(entry)
+        return len(gone[:MOST_TIDIED])
 
     def counts(self) -> Counts:
         """How many jobs are where."""
@@ -135,7 +166,7 @@ class MemoryQueue:
         """Always."""
         return True
 
-    def _admit(self, job: Job, limits: Limits, now: int, evicted: list[Evicted]) -> Verdict:
+    def _admit(self, job: Job, limits: Limits, now: int, evicted: list[Named]) -> Verdict:
         known = self._remembered.get(job.dedup_key)
         if known is not None and known[1] > now:
             return Verdict.DEDUPLICATED
@@ -156,89 +187,113 @@ class MemoryQueue:
 
     def _insert(self, job: Job, now: int) -> None:
         state = State.SCHEDULED if job.due_ms > now else State.READY
-        entry = _Entry(job, self._next_seq, state, job.due_ms)
+        entry = Entry(job, self._next_seq, state, job.due_ms, job.due_ms, job.accepted_ms)
         self._next_seq += 1
         self._entries[entry.seq] = entry
         self._seqs[job.id] = entry.seq
         self._counts[state] += 1
-        heapq.heappush(self._waiting[state][job.rank], (job.due_ms, entry.seq))
+        self._put(entry)
 
     def _victim(self) -> tuple[Rank, State]:
         """Where the job stands, on top of its heap, that gives way first."""
         found = [(rank, state) for state, heaps in self._waiting.items() for rank, heap in heaps.items() if heap]
         return min(found, key=lambda one: (-one[0], self._waiting[one[1]][one[0]][0]))
 
-    def _evict(self) -> Evicted:
+    def _evict(self) -> Named:
         rank, state = self._victim()
-        entry = self._entries[heapq.heappop(self._waiting[state][rank])[1]]
+        return self._delete(self._entries[heapq.heappop(self._waiting[state][rank])[1]])
+
+    def _delete(self, entry: Entry) -> Named:
+        """Remove it as if it had never been seen."""
         self._remove(entry)
         key = entry.job.dedup_key
         if self._remembered.get(key, ("", 0))[0] == entry.job.id:
             del self._remembered[key]
-        return Evicted(entry.job.id, entry.job.type)
+        return Named(entry.job.id, entry.job.type)
 
-    def _settle(self, entry: _Entry, one: Settlement) -> None:
+    def _oldest_dead(self, which: DeadFilter) -> list[Entry]:
+        dead = [entry for entry in self._entries.values() if entry.state is State.DEAD and entry.matches(which)]
+        return sorted(dead, key=lambda entry: (entry.dead_ms, entry.seq))
+
+    def _settle(self, entry: Entry, one: Settlement, now: int) -> None:
         if one.settling is Settling.PROCESSED:
             self._remove(entry)
+            noted, until = self._remembered.get(entry.job.dedup_key, ("", 0))
+            if noted == entry.job.id:
+                self._processed[noted] = until
             return
         entry.done = one.done
-        if one.settling is Settling.RELEASED:
+        if one.settling in {Settling.RELEASED, Settling.POSTPONED}:
             entry.attempts -= 1
         else:
             entry.reason, entry.detail = one.reason, one.detail
         match one.settling:
             case Settling.FAILED:
+                entry.dead_ms = now
                 self._move(entry, State.DEAD)
                 return
             case Settling.RETRY:
-                entry.due_ms = one.due_ms
+                entry.due_ms = entry.ready_ms = one.due_ms
+                self._move(entry, State.SCHEDULED)
+            case Settling.POSTPONED:
+                entry.ready_ms = one.due_ms
                 self._move(entry, State.SCHEDULED)
             case _:
                 self._move(entry, State.READY)
-        heapq.heappush(self._waiting[entry.state][entry.job.rank], (entry.due_ms, entry.seq))
+        self._put(entry)
         self._waking.now()
 
-    def _promote(self, now: int) -> None:
-        for rank, heap in self._waiting[State.SCHEDULED].items():
-            while heap and heap[0][0] <= now:
-                place = heapq.heappop(heap)
-                self._move(self._entries[place[1]], State.READY)
-                heapq.heappush(self._waiting[State.READY][rank], place)
+    def _put(self, entry: Entry) -> None:
+        heapq.heappush(self._waiting[entry.state][entry.job.rank], entry.since)
 
-    def _move(self, entry: _Entry, state: State) -> None:
+    def _promote(self, now: int) -> None:
+        for heap in self._waiting[State.SCHEDULED].values():
+            while heap and heap[0][0] <= now:
+                entry = self._entries[heapq.heappop(heap)[1]]
+                self._move(entry, State.READY)
+                self._put(entry)
+
+    def _move(self, entry: Entry, state: State) -> None:
         self._counts[entry.state] -= 1
         self._counts[state] += 1
         entry.state = state
 
-    def _remove(self, entry: _Entry) -> None:
+    def _remove(self, entry: Entry) -> None:
         self._counts[entry.state] -= 1
         del self._entries[entry.seq]
         del self._seqs[entry.job.id]
 
     def _forget_old(self, now: int) -> None:
-        old = []
-        for key, (_, until) in self._remembered.items():
-            if until > now:
-                break
-            old.append(key)
-        for key in old:
+        for key in list(takewhile(lambda one: self._remembered[one][1] <= now, self._remembered)):
             del self._remembered[key]
+        for job_id in list(takewhile(lambda one: self._processed[one] <= now, self._processed)):
+            del self._processed[job_id]
+        for key in list(takewhile(lambda one: self._requests[one][1] <= now, self._requests)):
+            del self._requests[key]
+
+    def _now(self) -> int:
+        """The time, once everything was moved along with a wall clock that was set."""
+        moved = self._jumps.moved_ms()
+        if moved:
+            self._move_along(moved)
+            self._waking.now()
+        return self._clock.wall_ms()
+
+    def _move_along(self, by_ms: int) -> None:
+        for entry in self._entries.values():
+            entry.accepted_ms += by_ms
+            entry.dead_ms += by_ms
+            if not entry.timed:
+                entry.due_ms += by_ms
+                entry.ready_ms += by_ms
+        for heaps in self._waiting.values():
+            for heap in heaps.values():
+                heap[:] = [self._entries[seq].since for _, seq in heap]
+                heapq.heapify(heap)
+        self._remembered = {key: (noted, until + by_ms) for key, (noted, until) in self._remembered.items()}
+        self._processed = {job_id: until + by_ms for job_id, until in self._processed.items()}
+        self._requests = {key: (answer, until + by_ms) for key, (answer, until) in self._requests.items()}
 
     @staticmethod
     def _place(rank: Rank, top: tuple[int, int]) -> tuple[int, int]:
         return position(top[0], rank), top[1]
-
-
-def _lease(entry: _Entry) -> Lease:
-    return Lease(
-        seq=entry.seq,
-        id=entry.job.id,
-        type=entry.job.type,
-        payload=entry.job.payload,
-        rank=entry.job.rank,
-        channels=entry.job.channels,
-        done=entry.done,
-        attempt=entry.attempts,
-        accepted_ms=entry.job.accepted_ms,
-        due_ms=entry.due_ms,
-    )

@@ -1,9 +1,9 @@
 """The queue's state machine, said once for engines that keep their jobs in SQL.
 
-`sqlite` and `admission` run these statements, each inside a transaction. A transition is one statement that names the
-state it leaves, so a settlement that comes too late changes nothing. Each job that waits is in just one partial index,
-by priority and due time, which serves claims, evictions and the oldest job's age; a million dead letters cost a claim
-nothing.
+`sqlite`, `admission` and `graveyard` run these statements, each inside a transaction; `migrations` has the tables. A
+transition is one statement that names the state it leaves, so a settlement that comes too late changes nothing. Each
+state has partial indexes of its own, which serve claims, evictions and the oldest job's age; a million dead letters
+cost a claim nothing.
 """
 
 from __future__ import annotations
@@ -11,38 +11,10 @@ from __future__ import annotations
 from notification_dispatcher.job import HEAD_START_MS, Rank
 from notification_dispatcher.queues.base import State
 
-SCHEMA_VERSION = 1
-
-SCHEMA = f"""
-CREATE TABLE job (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    type TEXT NOT NULL,
-    state INTEGER NOT NULL,
-    rank INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    dedup_key TEXT NOT NULL,
-    channels TEXT,
-    done TEXT NOT NULL DEFAULT '{{}}',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    accepted_ms INTEGER NOT NULL,
-    due_ms INTEGER NOT NULL,
-    reason TEXT NOT NULL DEFAULT '',
-    detail TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX job_ready ON job (rank DESC, due_ms, seq) WHERE state = {State.READY};
-CREATE INDEX job_scheduled ON job (rank DESC, due_ms, seq) WHERE state = {State.SCHEDULED};
-CREATE INDEX job_running ON job (seq) WHERE state = {State.RUNNING};
-CREATE TABLE dedup (key TEXT PRIMARY KEY, job_id TEXT NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX dedup_until ON dedup (until_ms);
-"""
-
-TOUCH = f"PRAGMA user_version = {SCHEMA_VERSION}"
-
 # At the door.
 INSERT = """
-INSERT INTO job (id, type, state, rank, payload, dedup_key, channels, accepted_ms, due_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+INSERT INTO job (id, type, state, rank, payload, dedup_key, channels, trace, accepted_ms, due_ms, ready_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10) ON CONFLICT (id) DO NOTHING
 """
 UNBURY = f"DELETE FROM job WHERE id = ? AND state = {State.DEAD}"  # noqa: S608
 REMEMBERED = "SELECT 1 FROM dedup WHERE key = ? AND until_ms > ?"
@@ -51,18 +23,29 @@ INSERT INTO dedup (key, job_id, until_ms) VALUES (?, ?, ?) ON CONFLICT (key) DO 
 SET job_id = excluded.job_id, until_ms = excluded.until_ms WHERE dedup.until_ms <= ?
 """
 """Changes no row when the key is remembered already: the check and the note are one statement."""
-FORGET = "DELETE FROM dedup WHERE key = ? AND job_id = ?"
+FORGET = "DELETE FROM dedup WHERE key IN (?1, char(0) || ?2) AND job_id = ?2"
+NOTE_ID = """
+INSERT INTO dedup (key, job_id, until_ms) VALUES (char(0) || ?1, ?1, ?2) ON CONFLICT (key) DO UPDATE
+SET until_ms = excluded.until_ms
+"""
+"""For a job with a dedup key of its own: so that its id is known too, once it was delivered."""
 FORGET_OLD = "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup WHERE until_ms <= ? LIMIT 1000)"
+RECALL = "SELECT fingerprint, answer FROM request WHERE key = ? AND until_ms > ?"
+RECORD = "INSERT OR REPLACE INTO request (key, fingerprint, answer, until_ms) VALUES (?, ?, ?, ?)"
+FORGET_REQUESTS = "DELETE FROM request WHERE key IN (SELECT key FROM request WHERE until_ms <= ? LIMIT 1000)"
 
 
-def _first_in(state: State) -> str:
+def _first_in(state: State, since: str) -> str:
     return (
-        "SELECT * FROM (SELECT seq, id, type, state, rank, due_ms, dedup_key FROM job"  # noqa: S608
-        f" WHERE state = {state} AND +seq < :newest ORDER BY rank DESC, due_ms, seq LIMIT 1)"
+        f"SELECT * FROM (SELECT seq, id, type, state, rank, {since} AS since, dedup_key FROM job"  # noqa: S608
+        f" WHERE state = {state} AND +seq < :newest ORDER BY rank DESC, {since}, seq LIMIT 1)"
     )
 
 
-VICTIM = f"{_first_in(State.READY)} UNION ALL {_first_in(State.SCHEDULED)} ORDER BY rank DESC, due_ms, seq LIMIT 1"
+VICTIM = (
+    f"{_first_in(State.READY, 'due_ms')} UNION ALL {_first_in(State.SCHEDULED, 'ready_ms')}"
+    " ORDER BY rank DESC, since, seq LIMIT 1"
+)
 """Who gives way: never the newest itself. The plus keeps SQLite from walking all rows by `seq` and sorting them, which
 took 65 ms with 200,000 waiting; by the index it is microseconds."""
 DELETE = "DELETE FROM job WHERE seq = ?"
@@ -79,36 +62,78 @@ def _ready(rank: Rank) -> str:
 CLAIM = f"""
 UPDATE job SET state = {State.RUNNING}, attempts = attempts + 1
 WHERE seq IN (SELECT seq FROM ({" UNION ALL ".join(map(_ready, Rank))}) ORDER BY position, seq LIMIT :count)
-RETURNING seq, id, type, payload, rank, channels, done, attempts, accepted_ms, due_ms
+RETURNING seq, id, type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace
 """  # noqa: S608
 PROMOTE = f"""
-UPDATE job SET state = {State.READY} WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND due_ms <= ?
+UPDATE job SET state = {State.READY} WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND ready_ms <= ?
 """  # noqa: S608
 PROCESSED = f"DELETE FROM job WHERE seq = ? AND state = {State.RUNNING}"  # noqa: S608
 RETRY = f"""
-UPDATE job SET state = {State.SCHEDULED}, done = ?, due_ms = ?, reason = ?, detail = ?
+UPDATE job SET state = {State.SCHEDULED}, done = ?1, due_ms = ?2, ready_ms = ?2, reason = ?3, detail = ?4
+WHERE seq = ?5 AND state = {State.RUNNING}
+"""  # noqa: S608
+POSTPONE = f"""
+UPDATE job SET state = {State.SCHEDULED}, done = ?, ready_ms = ?, attempts = attempts - 1
 WHERE seq = ? AND state = {State.RUNNING}
 """  # noqa: S608
 RELEASE = f"""
 UPDATE job SET state = {State.READY}, done = ?, attempts = attempts - 1 WHERE seq = ? AND state = {State.RUNNING}
 """  # noqa: S608
 BURY = f"""
-UPDATE job SET state = {State.DEAD}, done = ?, reason = ?, detail = ? WHERE seq = ? AND state = {State.RUNNING}
+UPDATE job SET state = {State.DEAD}, done = ?, reason = ?, detail = ?, dead_ms = ?
+WHERE seq = ? AND state = {State.RUNNING}
 """  # noqa: S608
-RECOVER = f"UPDATE job SET state = {State.READY} WHERE state = {State.RUNNING}"  # noqa: S608
+RECOVER = f"""
+UPDATE job SET state = {State.READY}, attempts = attempts - 1, crashes = crashes + 1 WHERE state = {State.RUNNING}
+"""  # noqa: S608
+
+# When the wall clock was set. A job that was scheduled for a time of day has neither run nor been postponed.
+MOVE_JOBS = f"""
+UPDATE job SET accepted_ms = accepted_ms + ?1, dead_ms = dead_ms + ?1,
+    due_ms = due_ms + iif(state = {State.SCHEDULED} AND attempts = 0 AND ready_ms = due_ms, 0, ?1),
+    ready_ms = ready_ms + iif(state = {State.SCHEDULED} AND attempts = 0 AND ready_ms = due_ms, 0, ?1)
+"""  # noqa: S608
+MOVE_DEDUP = "UPDATE dedup SET until_ms = until_ms + ?"
+MOVE_REQUESTS = "UPDATE request SET until_ms = until_ms + ?"
+
+# Dead letters.
+_MATCHING = f"""
+state = {State.DEAD} AND (:job_id IS NULL OR id = :job_id) AND (:job_type IS NULL OR type = :job_type)
+AND (:reason IS NULL OR reason = :reason) AND (:channel IS NULL OR EXISTS (
+    SELECT 1 FROM json_each(job.done) WHERE key = :channel AND value <> ''))
+"""  # noqa: S608
+_REPORTED = "id, type, state, attempts, accepted_ms, due_ms, dead_ms, done, reason, detail"
+DEAD_LETTERS = f"""
+SELECT dead_ms, seq, {_REPORTED} FROM job WHERE {_MATCHING} AND (dead_ms, seq) < (:dead_ms, :seq)
+ORDER BY dead_ms DESC, seq DESC LIMIT :count
+"""  # noqa: S608
+OLDEST_DEAD = f"""
+SELECT seq, id, type, dedup_key FROM job WHERE {_MATCHING} ORDER BY dead_ms, seq LIMIT :count
+"""  # noqa: S608
+EXPIRED_DEAD = f"""
+SELECT seq, id, type, dedup_key FROM job WHERE state = {State.DEAD} AND dead_ms <= ? ORDER BY dead_ms, seq LIMIT ?
+"""  # noqa: S608
+REVIVE = f"""
+UPDATE job SET state = {State.READY}, attempts = 0, crashes = 0, reason = '', detail = '', dead_ms = 0,
+    due_ms = ?1, ready_ms = ?1,
+    done = (SELECT json_group_object(key, value) FROM json_each(job.done) WHERE value = '')
+WHERE seq = ?2
+"""  # noqa: S608
 
 
 # Looking.
-def _first_due(state: State, rank: Rank) -> str:
-    return f"SELECT min(due_ms) AS due_ms FROM job WHERE state = {state} AND rank = {rank:d}"  # noqa: S608
+def _earliest(column: str, state: State) -> str:
+    """The smallest of each rank's smallest: each is one look into an index."""
+    parts = [f"SELECT min({column}) AS found FROM job WHERE state = {state} AND rank = {rank:d}" for rank in Rank]  # noqa: S608
+    return f"SELECT min(found) AS found FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
 
 
-def _earliest(*states: State) -> str:
-    parts = [_first_due(state, rank) for state in states for rank in Rank]
-    return f"SELECT min(due_ms) FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
-
-
-NEXT_DUE = _earliest(State.SCHEDULED)
-OLDEST_DUE = _earliest(State.READY, State.SCHEDULED)
+NEXT_READY = _earliest("ready_ms", State.SCHEDULED)
+OLDEST_DUE = f"""
+SELECT min(found) FROM (
+    {_earliest("due_ms", State.READY)} UNION ALL SELECT min(due_ms) FROM job WHERE state = {State.SCHEDULED}
+)
+"""  # noqa: S608
 COUNTS = "SELECT state, count(*) FROM job GROUP BY state"
-REPORT = "SELECT id, type, state, attempts, accepted_ms, due_ms, reason, detail FROM job WHERE id = ?"
+REPORT = f"SELECT {_REPORTED} FROM job WHERE id = ?"  # noqa: S608
+DELIVERED = "SELECT 1 FROM dedup WHERE key IN (?1, char(0) || ?1) AND job_id = ?1 AND until_ms > ?2"

@@ -7,31 +7,42 @@ writes that no fsync had followed.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import structlog
 
 from notification_dispatcher.clock import Clock
-from notification_dispatcher.errors import QueueError, QueueInUseError, QueueSchemaError, QueueUnavailableError
-from notification_dispatcher.job import Job, JobReport, Lease, Rank, Settlement, Settling
+from notification_dispatcher.errors import QueueError, QueueUnavailableError
+from notification_dispatcher.job import Job, JobReport, JobState, Lease, Rank, Settlement, Settling
 from notification_dispatcher.queues import sql
 from notification_dispatcher.queues.admission import Admitting
 from notification_dispatcher.queues.base import (
     Admission,
     Counts,
-    Kept,
+    DeadFilter,
+    DeadLetter,
+    DeadLimits,
     Limits,
+    Named,
+    Place,
+    Receipt,
     State,
     Verdict,
     position,
     report_of,
 )
+from notification_dispatcher.queues.graveyard import Graveyard, dead_letters, kept_of
+from notification_dispatcher.queues.jumps import ClockJumps
+from notification_dispatcher.queues.migrations import VERSION
+from notification_dispatcher.queues.sqlite_file import connect, lock
 from notification_dispatcher.queues.waking import Waking
 from notification_dispatcher.queues.writer import GroupCommitWriter
+
+logger = structlog.get_logger(__name__)
 
 _encode = msgspec.json.encode
 _decode_done = msgspec.json.Decoder(dict[str, str]).decode
@@ -47,6 +58,7 @@ class SqliteQueue:
         # The writer's thread changes these inside a transaction; everyone else sees them once it is committed.
         self._changing = [0] * len(State)
         self._committed = Counts(0, 0, 0, 0)
+        self._jumps = ClockJumps(clock)
         self._waking = Waking(clock)
         self._lock: IO[str] | None = None
         self._writer: GroupCommitWriter | None = None
@@ -55,8 +67,8 @@ class SqliteQueue:
         """Open or create the file, bring it up to date, take back what ran when the process died."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self._path)
-            connection = await asyncio.to_thread(_connect, self._path)
+            self._lock = lock(self._path)
+            connection = await asyncio.to_thread(connect, self._path)
         except (OSError, sqlite3.Error) as error:
             self._unlock()
             why = error.strerror if isinstance(error, OSError) else error
@@ -76,12 +88,12 @@ class SqliteQueue:
             await self._writer.close()
         self._unlock()
 
-    async def enqueue(self, jobs: Sequence[Job], limits: Limits) -> Admission:
+    async def enqueue(self, jobs: Sequence[Job], limits: Limits, receipt: Receipt | None = None) -> Admission:
         """Store a batch in one transaction."""
-        now = self._clock.wall_ms()
+        now = await self._now()
 
         def run(connection: sqlite3.Connection) -> Admission:
-            return Admitting(connection, limits, now, self._changing).admit(jobs)
+            return Admitting(connection, limits, now, self._changing).admit(jobs, receipt)
 
         admission = await self._running.do(run)
         if Verdict.QUEUED in admission.verdicts:
@@ -90,7 +102,7 @@ class SqliteQueue:
 
     async def claim(self, count: int) -> list[Lease]:
         """Lease what is due."""
-        now = self._clock.wall_ms()
+        now = await self._now()
 
         def run(connection: sqlite3.Connection) -> tuple[list[Lease], int | None]:
             promoted = connection.execute(sql.PROMOTE, (now,)).rowcount
@@ -98,7 +110,7 @@ class SqliteQueue:
             self._changing[State.SCHEDULED] -= promoted
             self._changing[State.READY] += promoted - len(rows)
             self._changing[State.RUNNING] += len(rows)
-            return _leases(rows), _number(connection, sql.NEXT_DUE)
+            return _leases(rows), _number(connection, sql.NEXT_READY)
 
         self._waking.claiming()
         leases, next_due = await self._running.do(run)
@@ -109,11 +121,12 @@ class SqliteQueue:
         """End leases in one transaction."""
         processed = [(one.lease.seq,) for one in settlements if one.settling is Settling.PROCESSED]
         others = [one for one in settlements if one.settling is not Settling.PROCESSED]
+        now = await self._now()
 
         def run(connection: sqlite3.Connection) -> None:
             self._changing[State.RUNNING] -= connection.executemany(sql.PROCESSED, processed).rowcount
             for one in others:
-                state, changed = _settle(connection, one)
+                state, changed = _settle(connection, one, now)
                 self._changing[State.RUNNING] -= changed
                 self._changing[state] += changed
 
@@ -128,11 +141,42 @@ class SqliteQueue:
     async def report(self, job_id: str) -> JobReport | None:
         """What is known of a job."""
 
+        now = await self._now()
+
         def run(connection: sqlite3.Connection) -> JobReport | None:
             row = connection.execute(sql.REPORT, (job_id,)).fetchone()
-            return None if row is None else report_of(Kept(*row))
+            if row is not None:
+                return report_of(kept_of(row))
+            delivered = connection.execute(sql.DELIVERED, (job_id, now)).fetchone()
+            return None if delivered is None else JobReport(id=job_id, state=JobState.PROCESSED)
 
         return await self._running.do(run)
+
+    async def dead_letters(self, which: DeadFilter, after: Place | None, count: int) -> list[DeadLetter]:
+        """A page of dead letters, the latest first."""
+        return await self._running.do(lambda connection: dead_letters(connection, which, after, count))
+
+    async def replay(self, which: DeadFilter, limits: Limits, count: int) -> list[Named]:
+        """Queue dead letters again."""
+        now = await self._now()
+        replayed = await self._running.do(
+            lambda connection: Graveyard(connection, now, self._changing).replay(which, limits, count)
+        )
+        if replayed:
+            self._waking.now()
+        return replayed
+
+    async def discard(self, which: DeadFilter, count: int) -> list[Named]:
+        """Delete dead letters."""
+        now = await self._now()
+        return await self._running.do(
+            lambda connection: Graveyard(connection, now, self._changing).discard(which, count)
+        )
+
+    async def tidy(self, limits: DeadLimits) -> int:
+        """Delete the dead letters that are too old or too many."""
+        now = await self._now()
+        return await self._running.do(lambda connection: Graveyard(connection, now, self._changing).tidy(limits))
 
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so."""
@@ -145,7 +189,7 @@ class SqliteQueue:
     async def probe(self) -> None:
         """Try whether it can store."""
         # The same number again: nothing changes, and a page of the file is written all the same.
-        await self._running.do(lambda connection: connection.execute(sql.TOUCH))
+        await self._running.do(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}"))
 
     @property
     def available(self) -> bool:
@@ -157,6 +201,19 @@ class SqliteQueue:
         if self._writer is None:
             raise QueueUnavailableError("the queue is not open")
         return self._writer
+
+    async def _now(self) -> int:
+        """The time, once what is stored was moved along with a wall clock that was set."""
+        moved = self._jumps.moved_ms()
+        if moved:
+            logger.warning("the clock was set", action="clock_set", by_ms=moved)
+            try:
+                await self._running.do(lambda connection: _move(connection, moved))
+            except QueueUnavailableError:
+                self._jumps.again(moved)
+                raise
+            self._waking.now()
+        return self._clock.wall_ms()
 
     def _recover(self, connection: sqlite3.Connection) -> None:
         connection.execute(sql.RECOVER)
@@ -175,56 +232,24 @@ class SqliteQueue:
             self._lock = None
 
 
-def _settle(connection: sqlite3.Connection, one: Settlement) -> tuple[State, int]:
+def _settle(connection: sqlite3.Connection, one: Settlement, now_ms: int) -> tuple[State, int]:
     """One transition out of running, and how many jobs made it: none if the lease is no longer held."""
     seq, done = one.lease.seq, _encode(one.done).decode()
     match one.settling:
         case Settling.FAILED:
-            return State.DEAD, connection.execute(sql.BURY, (done, one.reason, one.detail, seq)).rowcount
+            return State.DEAD, connection.execute(sql.BURY, (done, one.reason, one.detail, now_ms, seq)).rowcount
         case Settling.RELEASED:
             return State.READY, connection.execute(sql.RELEASE, (done, seq)).rowcount
+        case Settling.POSTPONED:
+            return State.SCHEDULED, connection.execute(sql.POSTPONE, (done, one.due_ms, seq)).rowcount
         case _:
             values = (done, one.due_ms, one.reason, one.detail, seq)
             return State.SCHEDULED, connection.execute(sql.RETRY, values).rowcount
 
 
-def _locked(path: Path) -> IO[str]:
-    """Take the file for this process alone, until it ends, however it ends."""
-    lock = path.with_name(f"{path.name}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise QueueInUseError(
-            f"another dispatcher has the queue's file {path}: stop it, or set NOTIFICATION_QUEUE_PATH to another file."
-        ) from None
-    return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -8192")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to this program's version, in one transaction."""
-    version = _number(connection, "PRAGMA user_version") or 0
-    if version > sql.SCHEMA_VERSION:
-        raise QueueSchemaError(
-            f"the queue's file {path} has version {version}, and this program knows {sql.SCHEMA_VERSION}: "
-            "run the newer program, or set NOTIFICATION_QUEUE_PATH to another file."
-        )
-    if version == 0:
-        connection.executescript(f"BEGIN;{sql.SCHEMA}{sql.TOUCH};COMMIT;")
+def _move(connection: sqlite3.Connection, by_ms: int) -> None:
+    for statement in (sql.MOVE_JOBS, sql.MOVE_DEDUP, sql.MOVE_REQUESTS):
+        connection.execute(statement, (by_ms,))
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int | None:
@@ -247,6 +272,8 @@ def _leases(rows: list[Sequence[Any]]) -> list[Lease]:
             attempt=attempts,
             accepted_ms=accepted_ms,
             due_ms=due_ms,
+            crashes=crashes,
+            trace=trace,
         )
-        for seq, job_id, job_type, payload, rank, channels, done, attempts, accepted_ms, due_ms in rows
+        for seq, job_id, job_type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace in rows
     ]

@@ -42,6 +42,8 @@ def _settings(pipeline: Pipeline) -> dict[Variable, str]:
         Variable.QUEUE_CAPACITY: str(spec.queue.capacity),
         Variable.QUEUE_OVERFLOW: _OVERFLOW[spec.queue.overflow],
         Variable.DEDUP_WINDOW_MS: str(spec.queue.dedup_window.milliseconds),
+        Variable.DEAD_LETTER_RETENTION_MS: str(spec.queue.dead_letters.retention.milliseconds),
+        Variable.DEAD_LETTER_LIMIT: str(spec.queue.dead_letters.limit),
         Variable.WORKER_CONCURRENCY: str(spec.workers.concurrency),
         Variable.JOB_TIMEOUT_MS: str(spec.workers.timeout.milliseconds),
         Variable.RETRY_MAX_ATTEMPTS: str(spec.retry.max_attempts),
