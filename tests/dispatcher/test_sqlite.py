@@ -13,8 +13,8 @@ import pytest
 from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.errors import QueueError, QueueInUseError, QueueSchemaError, QueueUnavailableError
 from notification_dispatcher.job import Job, Rank, Settlement, Settling
-from notification_dispatcher.queues import sql
-from notification_dispatcher.queues.base import Counts, Limits, Overflow, Verdict
+from notification_dispatcher.queues import migrations, sql
+from notification_dispatcher.queues.base import Counts, DeadFilter, Limits, Overflow, Verdict
 from notification_dispatcher.queues.sqlite import SqliteQueue
 
 LIMITS = Limits(1_000_000, Overflow.EVICT_OLDEST, 60_000)
@@ -71,6 +71,40 @@ async def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 2"):
         await SqliteQueue(path, VirtualClock()).open()
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "queue.db"
+    now = clock.wall_ms()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"{migrations.STEPS[0]}PRAGMA user_version = 1;")
+        for name, state, due in (("ready", 0, now), ("later", 1, now + 5000), ("ran", 2, now), ("dead", 3, now)):
+            connection.execute(
+                "INSERT INTO job (id, type, state, rank, payload, dedup_key, attempts, accepted_ms, due_ms)"
+                " VALUES (?, 't', ?, 1, '{}', ?, 1, ?, ?)",
+                (name, state, name, now, due),
+            )
+        connection.execute("INSERT INTO dedup VALUES ('ready', 'ready', ?)", (now + 1000,))
+    connection.close()
+    async with opened(path, clock) as queue:
+        assert queue.counts() == Counts(ready=2, scheduled=1, running=0, dead=1)
+        assert {lease.id for lease in await queue.claim(10)} == {"ready", "ran"}
+        assert [one.report.id for one in await queue.dead_letters(DeadFilter(), None, 10)] == ["dead"]
+        assert (await queue.enqueue([job("ready", clock)], LIMITS)).verdicts == [Verdict.DEDUPLICATED]
+        clock.advance(5)
+        assert [lease.id for lease in await queue.claim(10)] == ["later"]
+
+
+async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "queue.db"
+    async with opened(path, clock) as queue:
+        await queue.enqueue([job(f"j{number}", clock) for number in range(500)], LIMITS)
+    content = bytearray(path.read_bytes())
+    # The cells' addresses of a page in the middle.
+    content[4096 * 8 + 8 : 4096 * 8 + 24] = b"\xff" * 16
+    path.write_bytes(content)
+    with pytest.raises(QueueError, match=r"queue\.db is damaged: .* Move it away"):
+        await SqliteQueue(path, clock).open()
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -158,17 +192,30 @@ async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "statement", [sql.CLAIM, sql.VICTIM, sql.PROMOTE, sql.NEXT_READY, sql.OLDEST_DUE, sql.FORGET_OLD]
+    "statement",
+    [
+        sql.CLAIM,
+        sql.VICTIM,
+        sql.PROMOTE,
+        sql.NEXT_READY,
+        sql.OLDEST_DUE,
+        sql.FORGET_OLD,
+        sql.FORGET_REQUESTS,
+        sql.EXPIRED_DEAD,
+        sql.DELIVERED,
+    ],
 )
 async def test_what_runs_often_uses_an_index(tmp_path: Path, statement: str) -> None:
     async with opened(tmp_path / "queue.db", VirtualClock()) as queue:
         assert queue._writer is not None
-        values = {"count": 10, "newest": 5} if ":" in statement else (1,) * statement.count("?")
+        values = {"count": 10, "newest": 5} if ":" in statement else (1,) * (2 if "?2" in statement else statement.count("?"))
         plan = await queue._writer.do(
             lambda connection: connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
         )
-        steps = [row[3] for row in plan if " job" in row[3] or " dedup" in row[3]]
-        assert all("USING INDEX job_" in step or "dedup" in step or "rowid=?" in step for step in steps), plan
+        steps = [row[3] for row in plan if " job" in row[3] or " dedup" in row[3] or " request" in row[3]]
+        assert all(
+            "USING INDEX job_" in step or "dedup" in step or "request" in step or "rowid=?" in step for step in steps
+        ), plan
         assert not [step for step in steps if step.startswith("SCAN") and "USING" not in step], plan
 
 

@@ -54,8 +54,9 @@ CREATE TABLE request (
 CREATE INDEX request_until ON request (until_ms);
 """  # noqa: S608
 
-_STEPS = (_FIRST, _SECOND)
-VERSION = len(_STEPS)
+STEPS = (_FIRST, _SECOND)
+"""From nothing to version 1, from there to 2, and so on."""
+VERSION = len(STEPS)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -70,4 +71,4 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             "run the newer program, or set NOTIFICATION_QUEUE_PATH to another file."
         )
     for number in range(version, VERSION):
-        connection.executescript(f"BEGIN IMMEDIATE;{_STEPS[number]}PRAGMA user_version = {number + 1};COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE;{STEPS[number]}PRAGMA user_version = {number + 1};COMMIT;")
