@@ -20,6 +20,7 @@ class Admitting:
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits, now_ms: int, counts: list[int]) -> None:
         self._execute = connection.execute
+        self._execute_many = connection.executemany
         self._limits = limits
         self._now_ms = now_ms
         self._until_ms = now_ms + limits.dedup_window_ms
@@ -30,16 +31,50 @@ class Admitting:
         """Decide about each job, in order; about none when the request was answered before."""
         self._execute(sql.FORGET_OLD, (self._now_ms,))
         if receipt is None:
-            return Admission([self._admit(job) for job in jobs], self._evicted)
+            return self._decide(jobs)
         self._execute(sql.FORGET_REQUESTS, (self._now_ms,))
         known = self._execute(sql.RECALL, (receipt.key, self._now_ms)).fetchone()
         if known is not None:
             return Admission([], [], Recalled(*known))
-        admission = Admission([self._admit(job) for job in jobs], self._evicted)
+        admission = self._decide(jobs)
         answer = receipt.answer(admission)
         if answer:
             self._execute(sql.RECORD, (receipt.key, receipt.fingerprint, answer, self._until_ms))
         return admission
+
+    def _decide(self, jobs: Sequence[Job]) -> Admission:
+        if self._admit_all(jobs):
+            return Admission([Verdict.QUEUED] * len(jobs), [])
+        return Admission([self._admit(job) for job in jobs], self._evicted)
+
+    def _admit_all(self, jobs: Sequence[Job]) -> bool:
+        """The usual case, in a few statements for the whole batch: there is room, and none of them was seen before.
+
+        False: it is not so, and nothing was changed.
+        """
+        if self._waiting + len(jobs) > self._limits.capacity:
+            return False
+        self._execute("SAVEPOINT batch")
+        notes = ((job.dedup_key, job.id, self._until_ms, self._now_ms) for job in jobs)
+        usual = self._execute_many(sql.REMEMBER, notes).rowcount == len(jobs)
+        usual = usual and self._execute_many(sql.INSERT, map(self._row, jobs)).rowcount == len(jobs)
+        if usual:
+            own = [(job.id, self._until_ms) for job in jobs if job.dedup_key != job.id]
+            self._execute_many(sql.NOTE_ID, own)
+            scheduled = sum(job.due_ms > self._now_ms for job in jobs)
+            self._counts[State.SCHEDULED] += scheduled
+            self._counts[State.READY] += len(jobs) - scheduled
+        else:
+            self._execute("ROLLBACK TO batch")
+        self._execute("RELEASE batch")
+        return usual
+
+    def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int]:
+        state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
+        channels = None if job.channels is None else _encode(job.channels).decode()
+        key, accepted, due = job.dedup_key, job.accepted_ms, job.due_ms
+        # Plain numbers: sqlite3 looks for an adapter of anything else.
+        return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, accepted, due
 
     def _admit(self, job: Job) -> Verdict:
         if self._waiting >= self._limits.capacity and not self._room_for(job):
@@ -71,12 +106,7 @@ class Admitting:
 
     def _insert(self, job: Job) -> int | None:
         """Store it. None when a job of its id still waits or runs."""
-        state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
-        channels = None if job.channels is None else _encode(job.channels).decode()
-        values = (
-            *(job.id, job.type, int(state), int(job.rank), job.payload, job.dedup_key),
-            *(channels, job.trace, job.accepted_ms, job.due_ms),
-        )
+        values = self._row(job)
         cursor = self._execute(sql.INSERT, values)
         if cursor.rowcount == 0 and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
             # It failed for good, the window is over, and somebody sends it again: a new job.
@@ -84,7 +114,7 @@ class Admitting:
             cursor = self._execute(sql.INSERT, values)
         if cursor.rowcount == 0:
             return None
-        self._counts[state] += 1
+        self._counts[values[2]] += 1
         return cursor.lastrowid
 
     def _make_room(self, newest: int) -> None:
