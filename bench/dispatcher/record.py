@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Record:
-    """Statarts of jobs. When as many as are expected have come, the summary goes into the mailbox, and a new one begins."""
+    """Starts of jobs. When as many have come as are expected, the summary goes into the mailbox; a new one begins."""
 
     def __init__(self, mailbox: str) -> None:
         self._mailbox = mailbox

@@ -1,4 +1,4 @@
-"""One round of each measurement. `__main__` runs them in turn, so that whatever else the machine does hits all alike."""
+"""One round of each measurement. `__main__` runs them in turn, so that what else the machine does hits all alike."""
 
 from __future__ import annotations
 

@@ -138,7 +138,10 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     [
         ("channels: [", "pipeline.yaml, line 1 is neither JSON nor YAML."),
         ("channels: 5", "pipeline.yaml: channels: Input should be a valid array."),
-        ("channels: [{name: a}]", "pipeline.yaml: channels.0: a channel must have exactly one of webhook, slack, email and apprise."),
+        (
+            "channels: [{name: a}]",
+            "pipeline.yaml: channels.0: a channel must have exactly one of webhook, slack, email and apprise.",
+        ),
         ("jobTypes: [{name: a, channels: [b]}]", "pipeline.yaml: jobTypes[a].channels: there is no channel named b."),
         ("jobTyps: []", "pipeline.yaml: jobTyps: Extra inputs are not permitted."),
         ("channels: [2026-01-01]", "pipeline.yaml has values that JSON does not know, or is not UTF-8."),

@@ -208,7 +208,11 @@ async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) ->
 async def test_what_runs_often_uses_an_index(tmp_path: Path, statement: str) -> None:
     async with opened(tmp_path / "queue.db", VirtualClock()) as queue:
         assert queue._writer is not None
-        values = {"count": 10, "newest": 5} if ":" in statement else (1,) * (2 if "?2" in statement else statement.count("?"))
+        values = (
+            {"count": 10, "newest": 5}
+            if ":" in statement
+            else (1,) * (2 if "?2" in statement else statement.count("?"))
+        )
         plan = await queue._writer.do(
             lambda connection: connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
         )

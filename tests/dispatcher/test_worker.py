@@ -168,11 +168,11 @@ async def test_without_a_channel_a_job_fails(tmp_path: Path) -> None:
 async def test_a_job_that_ended_the_process_too_often_is_not_run_again(rig: Rig) -> None:
     await rig.put("poison", job_type="instructor-rated")
     for _ in range(2):
-        # Leased, and then the process is killed: the engine puts it back, and the attempt counts.
+        # Leased, and then the process is killed: the engine puts it back, and counts it.
         (lease,) = await rig.parts.queue.claim(1)
         entry = rig.parts.queue._entries[lease.seq]  # type: ignore[attr-defined]
-        rig.parts.queue._settle(entry, Settlement(lease=lease, settling="released", done={}))  # type: ignore[attr-defined,arg-type]
-        entry.attempts += 1
+        rig.parts.queue._settle(entry, Settlement(lease=lease, settling="released", done={}), 0)  # type: ignore[attr-defined,arg-type]
+        entry.crashes += 1
     rig.start()
     await rig.settle()
     assert rig.crm.taken == []

@@ -69,8 +69,8 @@ class Webhook(ApiModel):
     )
     signing_secret_ref: SecretKeyRef | None = Field(
         default=None,
-        description="Sign each request as the Standard Webhooks specification says, with this secret: whsec_ and base64 "
-        "of 24 to 64 bytes. Several, separated by spaces, are all used: that is how one is rotated.",
+        description="Sign each request as the Standard Webhooks specification says, with this secret: whsec_ and "
+        "base64 of 24 to 64 bytes. Several, separated by spaces, are all used: that is how one is rotated.",
     )
     allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 

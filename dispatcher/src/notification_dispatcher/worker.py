@@ -147,7 +147,7 @@ class Worker:
 
     async def _attempt(self, lease: Lease) -> Settlement:
         route = self._in_force.routes.of(lease.type)
-        if lease.attempt > route.retry.max_attempts:
+        if lease.crashes >= route.retry.max_attempts:
             return _failed(lease, lease.done, FailureReason.INTERRUPTED, "the process ended during the last attempt")
         self._monitor.started(lease, max(0, self._clock.wall_ms() - lease.due_ms))
         began = self._clock.monotonic()

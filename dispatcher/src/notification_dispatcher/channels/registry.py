@@ -25,6 +25,14 @@ class _WithoutSecret:
         return Delivery(Outcome.RETRY, FailureReason.NOT_CONFIGURED, "the channel's Secret is missing")
 
 
+class _Unknown:
+    """A channel of a kind that this version cannot deliver through: its jobs fail at once, and say so."""
+
+    async def deliver(self, job: Lease) -> Delivery:  # noqa: ARG002  it is the port's
+        """Say what is missing."""
+        return Delivery(Outcome.FAILED, FailureReason.NOT_CONFIGURED, "this version has no such kind of channel")
+
+
 def make_channels(live: Live, client: HttpClient, clock: Clock) -> Channels:
     """Every configured channel, by name."""
     return {channel.name: _make(channel, live, client, clock) for channel in live.routing.channels}
@@ -38,7 +46,7 @@ def _make(channel: pipeline.Channel, live: Live, client: HttpClient, clock: Cloc
         return SlackChannel(client, url, allow_private=channel.slack.allow_private_addresses)
     webhook = channel.webhook
     if webhook is None:
-        raise AssertionError(f"the channel {channel.name} has no kind: the model lets none such through")
+        return _Unknown()
     url = webhook.url or live.channel_secret(channel.name, "urlSecretRef")
     if url is None:
         return _WithoutSecret()
