@@ -64,6 +64,10 @@ clean: ## Remove everything that make made, but the cached binaries
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tests.cluster down || true; fi
 	@rm -rf .venv build dist
 
+.PHONY: bench-dispatcher
+bench-dispatcher: $(READY) ## Measure the dispatcher beside its peers and bare aiohttp (6 minutes)
+	@exec $(BIN)/python -m bench.dispatcher --json-file build/bench-dispatcher.json $(BENCH_FLAGS)
+
 ##@ More
 
 .PHONY: help
