@@ -61,10 +61,10 @@ INVALID = [
     ("alerts.cooldown", {"alerts": {"cooldown": "721h"}}),
     ("alerts.latencyThreshold", {"alerts": {"latencyThreshold": "-5s"}}),
     (
-        "exactly one of webhook and slack",
+        "exactly one of webhook, slack, email and apprise",
         {"channels": [{**CHANNELS[0], "slack": {"webhookSecretRef": {"name": "slack", "key": "url"}}}]},
     ),
-    ("exactly one of webhook and slack", {"channels": [{"name": "crm"}]}),
+    ("exactly one of webhook, slack, email and apprise", {"channels": [{"name": "crm"}]}),
     ("exactly one of url and urlSecretRef", {"channels": [{"name": "crm", "webhook": {}}]}),
     ("channels[0].webhook.url", {"channels": [{"name": "crm", "webhook": {"url": "ftp://crm"}}]}),
     ("channels[0].webhook.url", {"channels": [{"name": "crm", "webhook": {"url": "https://u:p@crm.example.com"}}]}),
