@@ -1,4 +1,4 @@
-"""Receivers of notifications on this machine: a CRM that works, a ratings service that is down, and Slack.
+"""Receivers of notifications on this machine: a CRM that works, a ratings service whose quota is used up, and Slack.
 
 The demo and the end-to-end tests send to them; what arrived is the other end of the ledger.
 """
@@ -75,7 +75,7 @@ class Receivers:
 
     async def _ratings(self, request: web.Request) -> web.Response:
         self.refused[(await request.json())["id"]] += 1
-        return web.Response(status=503, text="down for maintenance")
+        return web.Response(status=429, text="over quota")
 
     def _slack(self, bodies: list[dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def take(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
 """Some 2,000 notifications as a booking platform would send them, and what must become of them.
 
-Seeded: each run sends the same. Some go to a service that is down, some are sent twice, some are invalid.
+Seeded: each run sends the same. Some go to a service whose quota is used up, some are sent twice, some are invalid.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from tests.metrics import Scrape
 
 ROUTING = {
     "channels": [
-        {"name": "crm", "webhook": {"url": "https://crm.example.com/hooks"}},
-        {"name": "team", "slack": {"webhookSecretRef": {"name": "slack", "key": "team"}}},
+        {"name": "crm", "webhook": {"url": "https://crm.example.com/hooks"}, "concurrency": 1024},
+        {"name": "team", "slack": {"webhookSecretRef": {"name": "slack", "key": "team"}}, "concurrency": 1024},
     ],
     "jobTypes": [
         {"name": "booking-created", "priority": "High", "channels": ["crm"]},

@@ -136,7 +136,7 @@ async def test_a_known_load_is_counted_exactly(tmp_path: Path, receivers: Receiv
             if sample.value
         }
         assert found == expected
-        assert after.total(names.JOB_FAILURES_TOTAL, reason="http_5xx", job_type="instructor-rated") == 30
+        assert after.total(names.JOB_FAILURES_TOTAL, reason="http_4xx", job_type="instructor-rated") == 30
         assert after.total(names.JOB_FAILURES_TOTAL) == 30
         assert after.total(names.JOBS_DROPPED_TOTAL, reason="invalid_payload") == 1
         assert after.total(names.JOBS_DROPPED_TOTAL) == 1

@@ -12,6 +12,7 @@ from notification_dispatcher import metric_names as names
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Settlement
+from notification_dispatcher.lanes import Lane
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.base import Counts
 from tests.dispatcher.rig import AGAIN, REFUSED, Rig, rigged
@@ -149,8 +150,11 @@ async def test_a_bug_that_stays_ends_in_the_dead_letters(rig: Rig) -> None:
     assert report.detail == "crm: an error in the dispatcher: ZeroDivisionError"
 
 
-async def test_a_bug_in_the_worker_itself_ends_there_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rig.parts.worker, "_deliver", None)
+@pytest.mark.parametrize("broken", ["blocks", "start"])
+async def test_a_bug_in_the_worker_itself_ends_there_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setattr(Lane, broken, None)
     await rig.put("bad", job_type="instructor-rated")
     rig.start()
     await rig.pass_time(20)

@@ -27,6 +27,9 @@ DEAD_JOBS = "notification_dead_jobs"
 OLDEST_JOB_AGE_SECONDS = "notification_oldest_job_age_seconds"
 DELIVERY_ATTEMPTS_TOTAL = "notification_delivery_attempts_total"  # channel, outcome
 RETRIES_TOTAL = "notification_retries_total"  # job_type
+POSTPONED_TOTAL = "notification_postponed_total"  # reason
+CIRCUIT_OPEN = "notification_circuit_open"  # channel
+DEAD_LETTERS_REMOVED_TOTAL = "notification_dead_letters_removed_total"  # reason
 ALERTS_TOTAL = "notification_alerts_total"  # alert, outcome
 THRESHOLD = "notification_threshold"  # threshold
 CONFIG_INFO = "notification_config_info"  # hash
@@ -75,7 +78,25 @@ class FailureReason(StrEnum):
     NO_CHANNEL = "no_channel"
     INTERRUPTED = "interrupted"  # the process ended while it ran, at its last attempt
     NOT_CONFIGURED = "not_configured"
+    TEMPLATE = "template"  # the message's template does not fit the payload
+    SMTP = "smtp"
     UNKNOWN = "unknown"
+
+
+class PostponeReason(StrEnum):
+    """`reason` of postponed_total: what a job waits for, at no cost."""
+
+    RATE_LIMIT = "rate_limit"
+    CONCURRENCY = "concurrency"
+    CIRCUIT = "circuit"
+
+
+class RemovalReason(StrEnum):
+    """`reason` of dead_letters_removed_total."""
+
+    RETENTION = "retention"
+    REPLAYED = "replayed"
+    DELETED = "deleted"
 
 
 class Alert(StrEnum):

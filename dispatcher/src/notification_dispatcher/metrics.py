@@ -23,7 +23,9 @@ from notification_dispatcher.metric_names import (
     AlertOutcome,
     DropReason,
     FailureReason,
+    PostponeReason,
     ReloadResult,
+    RemovalReason,
     Result,
     Threshold,
 )
@@ -75,6 +77,15 @@ class Metrics:
             names.DELIVERY_ATTEMPTS_TOTAL, "Deliveries tried, by channel and outcome.", "channel", "outcome"
         )
         self._retries = self._counter(names.RETRIES_TOTAL, "Jobs put back for another attempt.", "job_type")
+        self._postponed = self._counter(
+            names.POSTPONED_TOTAL, "Jobs put back at no cost until a limit or an open circuit lets them pass.", "reason"
+        )
+        self._removed = self._counter(
+            names.DEAD_LETTERS_REMOVED_TOTAL, "Dead letters that are no longer kept, by what ended them.", "reason"
+        )
+        self._circuit = self._gauge(
+            names.CIRCUIT_OPEN, "1 while a channel's destination is taken to be down, and spared.", "channel"
+        )
         self._alerts = self._counter(
             names.ALERTS_TOTAL, "Slack alerts: sent, suppressed by the cooldown, or failed to send.", "alert", "outcome"
         )
@@ -98,11 +109,9 @@ class Metrics:
         self._start_at_zero()
         self.take_up()
 
-    def watch(self, counts: Callable[[], Counts], active: Callable[[], int]) -> None:
-        """Read the gauges from here at each scrape. `active` is the number of jobs that this process holds."""
-        self._gauge(names.QUEUE_DEPTH, "Jobs that wait: ready, scheduled, or between two attempts.").set_function(
-            lambda: counts().depth
-        )
+    def watch(self, counts: Callable[[], Counts], depth: Callable[[], int], active: Callable[[], int]) -> None:
+        """Read the gauges from here at each scrape. `depth` jobs wait, and this process executes `active` ones."""
+        self._gauge(names.QUEUE_DEPTH, "Jobs that wait: ready, scheduled, or between two attempts.").set_function(depth)
         self._gauge(names.SCHEDULED_JOBS, "Jobs that wait for a later time.").set_function(lambda: counts().scheduled)
         self._gauge(names.DEAD_JOBS, "Dead letters: jobs that failed for good and are kept.").set_function(
             lambda: counts().dead
@@ -121,6 +130,8 @@ class Metrics:
             self._start_type(job_type)
         for channel, outcome in product(self._in_force.routes.channels, Outcome):
             self._attempts.labels(channel, outcome)
+        for channel in self._in_force.routes.channels:
+            self._circuit.labels(channel)
 
     def jobs(self, result: Result, job_type: str, count: int = 1) -> None:
         """Count jobs by outcome."""
@@ -151,6 +162,18 @@ class Metrics:
     def attempted(self, channel: str, outcome: Outcome) -> None:
         """Count one delivery that was tried."""
         self._attempts.labels(channel, outcome).inc()
+
+    def postponed(self, reason: PostponeReason) -> None:
+        """Count a job that goes back at no cost."""
+        self._postponed.labels(reason).inc()
+
+    def circuit(self, channel: str, is_open: bool) -> None:
+        """Show whether a channel's destination is taken to be down."""
+        self._circuit.labels(channel).set(is_open)
+
+    def dead_letters_removed(self, reason: RemovalReason, count: int) -> None:
+        """Count dead letters that are no longer kept."""
+        self._removed.labels(reason).inc(count)
 
     def alert(self, alert: Alert, outcome: AlertOutcome) -> None:
         """Count what became of an alert."""
@@ -186,6 +209,10 @@ class Metrics:
             self._alerts.labels(alert, outcome)
         for result in ReloadResult:
             self._reloads.labels(result)
+        for postponed in PostponeReason:
+            self._postponed.labels(postponed)
+        for removal in RemovalReason:
+            self._removed.labels(removal)
 
     def _start_type(self, job_type: str) -> None:
         for result in Result:

@@ -1,6 +1,6 @@
 """Where events are told: each goes to the metrics and to the alerts, so that the two can never disagree.
 
-`intake` tells what arrived, `worker` what became of it.
+`intake` tells what arrived, `worker` what became of it, `app` what was done with dead letters.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
+
 from notification_dispatcher.alerts import Alerts
 from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.job import Lease, Settlement, Settling
-from notification_dispatcher.metric_names import DropReason, FailureReason, Result
+from notification_dispatcher.metric_names import DropReason, FailureReason, PostponeReason, RemovalReason, Result
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.queues.base import Named
+
+logger = structlog.get_logger(__name__)
 
 Dropped = tuple[DropReason, str, str]
 """Why, the job type, and the id (empty where there is none)."""
@@ -44,6 +48,29 @@ class Monitor:
         self._metrics.waited(lease.type, wait_ms)
         self._alerts.waited(lease.type, lease.id, wait_ms)
 
+    def postponed(self, reason: PostponeReason) -> None:
+        """A job goes back until its turn comes."""
+        self._metrics.postponed(reason)
+
+    def circuit(self, channel: str, is_open: bool) -> None:
+        """A channel's circuit opened, or closed."""
+        self._metrics.circuit(channel, is_open)
+        if is_open:
+            logger.warning("the destination is down: its jobs wait", action="circuit_opened", channel=channel)
+        else:
+            logger.info("the destination is back", action="circuit_closed", channel=channel)
+
+    def replayed(self, jobs: Sequence[Named]) -> None:
+        """Dead letters were queued again."""
+        for job in jobs:
+            self._metrics.jobs(Result.QUEUED, job.type)
+        self._metrics.dead_letters_removed(RemovalReason.REPLAYED, len(jobs))
+        self._alerts.look_at_backlog()
+
+    def discarded(self, count: int, reason: RemovalReason) -> None:
+        """Dead letters were deleted."""
+        self._metrics.dead_letters_removed(reason, count)
+
     def attempted(self, channel: str, outcome: Outcome) -> None:
         """One channel was tried."""
         self._metrics.attempted(channel, outcome)
@@ -66,7 +93,7 @@ class Monitor:
                     self._metrics.failed(reason, one.lease.type)
                     self._alerts.failed(one.lease.type, one.lease.id, reason)
                 case _:
-                    # Released: it has spent no attempt, and nothing came of it.
+                    # Released or postponed: it has spent no attempt, and nothing came of it.
                     continue
         self._alerts.look_at_backlog()
 

@@ -73,12 +73,17 @@ async def run(settings: Settings, read: Callable[[], Settings]) -> None:
 
 def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Clock) -> Parts:
     """Everything, put together and not yet running."""
+
+    def depth() -> int:
+        # What is claimed and not started still waits.
+        return queue.counts().depth + worker.waiting
+
     metrics = Metrics(CollectorRegistry(), in_force)
     slack = SlackAlerts(client, clock, in_force, metrics)
-    alerts = Alerts(clock, in_force, lambda: Load(queue.counts().depth, worker.active), slack)
+    alerts = Alerts(clock, in_force, lambda: Load(depth(), worker.active), slack)
     monitor = Monitor(metrics, alerts)
     worker = Worker(queue, monitor, clock, in_force)
-    metrics.watch(queue.counts, lambda: worker.active)
+    metrics.watch(queue.counts, depth, lambda: worker.active)
     intake = Intake(queue, monitor, clock, in_force)
     return Parts(in_force, queue, intake, worker, metrics, slack, alerts, clock)
 

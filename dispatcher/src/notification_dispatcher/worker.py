@@ -1,32 +1,38 @@
-"""Runs jobs: claims what is due, delivers it through its channels, and settles what came of it. `run` starts it.
+"""Runs jobs: claims what is due, lets it pass, delivers it, and settles what came of it. `run` starts it.
 
-One loop claims as many jobs as may run now, each runs as a task of its own, and what they come to is settled in
-batches. Nothing that one job does ends the loop; only a stop does, and then what can't finish in time goes back.
+Jobs are claimed a little ahead of their turn, so that the slots never wait for the queue; each slot takes one after the
+other (`attempt`), and what they come to is settled in batches. Nothing that one job does ends the loop; only a stop
+does, and then what has not started goes back, and what can't finish in time does too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
-import traceback
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
-from notification_dispatcher.channels.base import Delivery, Outcome
-from notification_dispatcher.channels.http import timed_out
+from notification_dispatcher.attempt import Attempts
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Lease, Settlement, Settling
-from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.lanes import Blocked, Lanes
 from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.queues.base import JobQueue
-from notification_dispatcher.routes import InForce, Route
+from notification_dispatcher.routes import InForce
 
 logger = structlog.get_logger(__name__)
 
 _UNAVAILABLE_PAUSE_SECONDS = 1.0
+_AHEAD_SECONDS = 0.05
+"""So much work is claimed ahead: longer than a claim takes, and no longer than an important job may be overtaken."""
+_MOST_AHEAD = 2000
+_TURN = 32
+"""So many jobs in a row may end without waiting for anything before a slot lets others at the event loop."""
 
 
 class Worker:
@@ -34,58 +40,150 @@ class Worker:
 
     def __init__(self, queue: JobQueue, monitor: Monitor, clock: Clock, in_force: InForce) -> None:
         self._queue = queue
-        self._monitor = monitor
         self._clock = clock
         self._in_force = in_force
-        self._dice = random.Random()  # noqa: S311  jitter, not cryptography
-        self._running: set[asyncio.Task[None]] = set()
+        self._monitor = monitor
+        self._ready: deque[Lease] = deque()
+        self._lanes = Lanes(in_force, self._ready, monitor.circuit)
+        dice = random.Random()  # noqa: S311  jitter, not cryptography
+        self._attempts = Attempts(monitor, clock, in_force, self._lanes, dice)
+        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._hungry = asyncio.Event()
         self._unsettled: list[Settlement] = []
-        self._settling = 0
+        self._held = 0
+        self._pace = _Pace(clock)
         self._ended = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._drained = False
 
     @property
     def active(self) -> int:
-        """Jobs that this process holds: they execute, or what came of them is being stored."""
-        return len(self._running) + len(self._unsettled) + self._settling
+        """Jobs that execute, or whose end is being stored."""
+        return self._held - self.waiting
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that this process has claimed, and not started."""
+        return len(self._ready) + self._lanes.parked
 
     def stop(self) -> None:
-        """Claim no more. `run` returns when what runs has ended, or was given back."""
+        """Claim and start no more. `run` returns when what runs has ended, or was given back."""
         self._stopping.set()
-        self._ended.set()
+        self._hungry.set()
+        self._wake(len(self._idle))
 
     async def run(self, drain_seconds: float) -> None:
         """Work until `stop`; then what runs gets so many seconds to finish."""
         settler = asyncio.create_task(self._settle_all(), name="settler")
         try:
             await self._claim_all()
-            if self._running:
-                logger.info("finishing what runs", action="draining", running=len(self._running))
-                await asyncio.wait(self._running, timeout=drain_seconds)
+            await self._drain(drain_seconds)
         finally:
-            await self._give_back()
+            for slot in list(self._slots.values()):
+                slot.cancel()
+            await asyncio.gather(*self._slots.values(), return_exceptions=True)
             self._stopping.set()
+            self._drained = True
             self._ended.set()
             await settler
 
     async def _claim_all(self) -> None:
+        """Keep a little more claimed than runs."""
         while not self._stopping.is_set():
-            free = self._in_force.live.concurrency - len(self._running)
-            if free <= 0:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            self._staff()
+            room = self._pace.ahead(self._in_force.live.concurrency) - len(self._ready)
+            if room <= 0:
+                self._hungry.clear()
+                await self._hungry.wait()
                 continue
             try:
-                leases = await self._queue.claim(free)
+                leases = await self._queue.claim(room)
             except QueueUnavailableError as error:
                 logger.error("nothing can be claimed", action="queue_unavailable", why=str(error))  # noqa: TRY400
                 await self._unless_stopped(self._clock.sleep(_UNAVAILABLE_PAUSE_SECONDS))
                 continue
-            for lease in leases:
-                task = asyncio.create_task(self._run(lease), name=f"job {lease.id}")
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+            self._held += len(leases)
+            self._ready.extend(leases)
+            self._wake(len(leases))
             if not leases:
                 await self._unless_stopped(self._queue.wait_for_work())
+
+    def _staff(self) -> None:
+        """As many slots as the settings in force want; those too many end by themselves."""
+        for number in range(self._in_force.live.concurrency):
+            if number not in self._slots:
+                slot = asyncio.create_task(self._slot(number), name=f"slot {number}")
+                self._slots[number] = slot
+                slot.add_done_callback(functools.partial(self._left, number))
+
+    def _left(self, number: int, _: asyncio.Task[None]) -> None:
+        del self._slots[number]
+
+    async def _slot(self, number: int) -> None:
+        """Run one job after the other."""
+        in_a_row = 0
+        while not self._stopping.is_set() and number < self._in_force.live.concurrency:
+            if not self._ready:
+                await self._rest()
+                in_a_row = 0
+                continue
+            lease = self._ready.popleft()
+            if self._ready and self._idle:
+                self._wake(1)
+            try:
+                passage = self._attempts.admit(lease)
+            except Exception as error:  # noqa: BLE001  one job must not end the slot
+                self._settled_as(self._attempts.broken(lease, error))
+                continue
+            if isinstance(passage, Blocked):
+                self._hold_back(lease, passage)
+            else:
+                self._settled_as(await self._attempts.run(lease, passage))
+            in_a_row += 1
+            if in_a_row >= _TURN:
+                in_a_row = 0
+                await asyncio.sleep(0)
+
+    async def _rest(self) -> None:
+        self._hungry.set()
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(woken)
+        await woken
+
+    def _wake(self, count: int) -> None:
+        """Wake up to so many of the slots that rest."""
+        while count > 0 and self._idle:
+            woken = self._idle.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                count -= 1
+
+    def _hold_back(self, lease: Lease, blocked: Blocked) -> None:
+        """A job that may not pass now waits in its lane, or in the queue."""
+        if blocked.parks:
+            blocked.lane.parked.append(lease)
+        else:
+            self._settled_as(self._attempts.postponed(lease, blocked, lease.done))
+
+    def _settled_as(self, settlement: Settlement) -> None:
+        self._unsettled.append(settlement)
+        self._pace.ended += 1
+        self._ended.set()
+        if len(self._ready) < self._pace.low:
+            self._hungry.set()
+
+    async def _drain(self, seconds: float) -> None:
+        """Give back what has not started, and let what runs finish."""
+        self._lanes.unpark()
+        while self._ready:
+            lease = self._ready.popleft()
+            self._settled_as(Settlement(lease=lease, settling=Settling.RELEASED, done=lease.done))
+        # A turn of the loop, for the slots that rest to end.
+        await asyncio.sleep(0)
+        if self._slots:
+            logger.info("finishing what runs", action="draining", running=len(self._slots))
+            await asyncio.wait(self._slots.values(), timeout=seconds)
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for something, or for the stop."""
@@ -97,26 +195,16 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _give_back(self) -> None:
-        late = list(self._running)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-
     async def _settle_all(self) -> None:
         """Store what jobs came to, in batches, until stopped and nothing is left."""
-        while not (self._stopping.is_set() and not self._running and not self._unsettled):
+        while not (self._drained and not self._unsettled):
             await self._ended.wait()
             self._ended.clear()
             batch, self._unsettled = self._unsettled, []
-            if not batch:
-                # Told to stop while jobs run: whoever ends last wakes this again.
-                await asyncio.sleep(0)
-                continue
-            self._settling = len(batch)
-            await self._settle(batch)
-            self._settling = 0
-            self._monitor.settled(batch)
+            if batch:
+                await self._settle(batch)
+                self._held -= len(batch)
+                self._monitor.settled(batch)
 
     async def _settle(self, batch: list[Settlement]) -> None:
         while True:
@@ -132,93 +220,24 @@ class Worker:
             else:
                 return
 
-    async def _run(self, lease: Lease) -> None:
-        """One attempt at one job."""
-        settlement = Settlement(lease=lease, settling=Settling.RELEASED, done=lease.done)
-        try:
-            settlement = await self._attempt(lease)
-        except Exception as error:  # noqa: BLE001  one job must not end the loop, nor run in circles
-            bug = _bug(error, lease)
-            settlement = self._judge(lease, self._in_force.routes.of(lease.type), {"dispatcher": bug})
-        finally:
-            # Also when it was cancelled: then the job goes back as it was.
-            self._unsettled.append(settlement)
-            self._ended.set()
 
-    async def _attempt(self, lease: Lease) -> Settlement:
-        route = self._in_force.routes.of(lease.type)
-        if lease.crashes >= route.retry.max_attempts:
-            return _failed(lease, lease.done, FailureReason.INTERRUPTED, "the process ended during the last attempt")
-        self._monitor.started(lease, max(0, self._clock.wall_ms() - lease.due_ms))
-        began = self._clock.monotonic()
-        try:
-            return await self._deliver(lease, route)
-        finally:
-            self._monitor.ran(lease, (self._clock.monotonic() - began) * 1000)
+class _Pace:
+    """How fast jobs end, and so how many are to be claimed ahead."""
 
-    async def _deliver(self, lease: Lease, route: Route) -> Settlement:
-        wanted = lease.channels or route.channels
-        if not wanted:
-            return _failed(lease, lease.done, FailureReason.NO_CHANNEL, "the pipeline has no channel for it")
-        todo = [name for name in wanted if name not in lease.done]
-        if len(todo) == 1:
-            deliveries = [await self._try(todo[0], lease, route.timeout)]
-        else:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._try(name, lease, route.timeout), name=name) for name in todo]
-            deliveries = [task.result() for task in tasks]
-        return self._judge(lease, route, dict(zip(todo, deliveries, strict=True)))
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+        self._per_second = 0.0
+        self.ended = 0
+        self.low = 0
+        """With fewer that are ready, it is time to claim."""
 
-    async def _try(self, name: str, lease: Lease, seconds: float) -> Delivery:
-        """One channel. Whatever it does comes back as a delivery."""
-        channel = self._in_force.channels.get(name)
-        if channel is None:
-            return Delivery(Outcome.FAILED, FailureReason.NO_CHANNEL, f"there is no channel {name} any more")
-        try:
-            async with asyncio.timeout(seconds):
-                delivery = await channel.deliver(lease)
-        except TimeoutError:
-            delivery = timed_out(seconds)
-        except Exception as error:  # noqa: BLE001  a channel's fault is no other's
-            delivery = _bug(error, lease)
-        self._monitor.attempted(name, delivery.outcome)
-        return delivery
-
-    def _judge(self, lease: Lease, route: Route, deliveries: dict[str, Delivery]) -> Settlement:
-        """What becomes of a job, from what its channels did."""
-        done = dict(lease.done)
-        again = []
-        for name, one in deliveries.items():
-            if one.outcome is Outcome.RETRY:
-                again.append((name, one))
-            else:
-                done[name] = "" if one.reason is None else one.reason.value
-        if again:
-            asked = max((one.retry_after_ms for _, one in again if one.retry_after_ms is not None), default=None)
-            pause = route.retry.pause_ms(lease.attempt, asked, self._dice)
-            name, first = again[0]
-            reason, detail = first.reason or FailureReason.UNKNOWN, f"{name}: {first.detail}"
-            if pause is None:
-                return _failed(lease, done, reason, detail)
-            due = self._clock.wall_ms() + pause
-            return Settlement(
-                lease=lease, settling=Settling.RETRY, done=done, due_ms=due, reason=reason.value, detail=detail
-            )
-        refused = next((name for name, reason in done.items() if reason), None)
-        if refused is None:
-            return Settlement(lease=lease, settling=Settling.PROCESSED)
-        detail = deliveries[refused].detail if refused in deliveries else "an earlier attempt failed for good"
-        return _failed(lease, done, FailureReason(done[refused]), f"{refused}: {detail}")
-
-
-def _failed(lease: Lease, done: dict[str, str], reason: FailureReason, detail: str) -> Settlement:
-    logger.info("job failed", action="job_failed", job=lease.id, type=lease.type, reason=reason.value, why=detail)
-    return Settlement(lease=lease, settling=Settling.FAILED, done=done, reason=reason.value, detail=detail)
-
-
-def _bug(error: Exception, lease: Lease) -> Delivery:
-    kind = type(error).__name__
-    # The message may hold what a log must not: where it happened says enough.
-    where = traceback.format_tb(error.__traceback__)[-1].strip()
-    logger.error("an error in the dispatcher", action="bug", job=lease.id, type=lease.type, kind=kind, where=where)
-    return Delivery(Outcome.RETRY, FailureReason.UNKNOWN, f"an error in the dispatcher: {kind}")
+    def ahead(self, concurrency: int) -> int:
+        """How many are to be ready."""
+        now = self._clock.monotonic()
+        if now - self._since >= _AHEAD_SECONDS:
+            self._per_second = self.ended / (now - self._since)
+            self._since, self.ended = now, 0
+        ahead = max(concurrency, min(_MOST_AHEAD, round(self._per_second * _AHEAD_SECONDS)))
+        self.low = (ahead + 1) // 2
+        return ahead

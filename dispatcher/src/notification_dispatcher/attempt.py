@@ -1,0 +1,201 @@
+"""One attempt at one job: delivers it through the channels that let it pass, and judges what becomes of it.
+
+`worker` runs it in a slot. Nothing that a job or a channel does gets past here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from notification_dispatcher.channels.base import Delivery, Outcome
+from notification_dispatcher.channels.http import timed_out
+from notification_dispatcher.clock import Clock
+from notification_dispatcher.job import Lease, Settlement, Settling
+from notification_dispatcher.lanes import Blocked, Lane, Lanes
+from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.monitor import Monitor
+from notification_dispatcher.routes import InForce, Route
+
+logger = structlog.get_logger(__name__)
+
+
+class Passage(NamedTuple):
+    """What a job was let through."""
+
+    route: Route
+    guards: list[Lane]
+    channels: dict[str, Lane | None]
+    """Their lanes, as long as a place is taken there; None where there is no such channel."""
+    later: Blocked | None = None
+    """Other channels of the job have no place for it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Runs attempts."""
+
+    monitor: Monitor
+    clock: Clock
+    in_force: InForce
+    lanes: Lanes
+    dice: random.Random
+
+    def admit(self, lease: Lease) -> Passage | Blocked:
+        """Ask the lanes for a way through."""
+        now = self.clock.monotonic()
+        guards = self.lanes.guards(lease)
+        route = self.in_force.routes.of(lease.type)
+        for guard in guards:
+            if blocked := guard.blocks(lease.id, now):
+                return blocked
+        free: dict[str, Lane | None] = {}
+        waits = []
+        for name in lease.channels or route.channels:
+            if name in lease.done:
+                continue
+            channel = self.lanes.channel(name)
+            if channel is not None and (blocked := channel.blocks(lease.id, now)):
+                waits.append(blocked)
+            else:
+                free[name] = channel
+        soonest = min(waits, key=lambda one: one.until) if waits else None
+        if soonest is not None and not free:
+            return soonest
+        for lane in (*guards, *free.values()):
+            if lane is not None:
+                lane.start(lease.id)
+        return Passage(route, guards, free, soonest)
+
+    async def run(self, lease: Lease, passage: Passage) -> Settlement:
+        """One attempt. It is over when this returns, also when it is cancelled: then the job goes back as it is."""
+        began = self.clock.monotonic()
+        done = dict(lease.done)
+        try:
+            return await self._run(lease, passage, done)
+        except asyncio.CancelledError:
+            return Settlement(lease=lease, settling=Settling.RELEASED, done=done)
+        except Exception as error:  # noqa: BLE001  one job must not end the loop, nor run in circles
+            bug = _bug(error, lease)
+            return self._judge(lease, passage, done, {name: bug for name in passage.channels if name not in done})
+        finally:
+            seconds = self.clock.monotonic() - began
+            # Of the channels, those that were not even tried.
+            for lane in (*passage.guards, *passage.channels.values()):
+                if lane is not None:
+                    self.lanes.free(lane, seconds)
+
+    async def _run(self, lease: Lease, passage: Passage, done: dict[str, str]) -> Settlement:
+        if lease.crashes >= passage.route.retry.max_attempts:
+            return self._failed(lease, done, FailureReason.INTERRUPTED, "the process ended each time that it ran")
+        if not (lease.channels or passage.route.channels):
+            return self._failed(lease, done, FailureReason.NO_CHANNEL, "the pipeline has no channel for it")
+        self.monitor.started(lease, max(0, self.clock.wall_ms() - lease.due_ms))
+        began = self.clock.monotonic()
+        try:
+            if len(passage.channels) == 1:
+                (name,) = passage.channels
+                deliveries = {name: await self._try(name, lease, passage, done)}
+            else:
+                async with asyncio.TaskGroup() as group:
+                    tasks = {
+                        name: group.create_task(self._try(name, lease, passage, done), name=name)
+                        for name in passage.channels
+                    }
+                deliveries = {name: task.result() for name, task in tasks.items()}
+        finally:
+            self.monitor.ran(lease, (self.clock.monotonic() - began) * 1000)
+        return self._judge(lease, passage, done, deliveries)
+
+    async def _try(self, name: str, lease: Lease, passage: Passage, done: dict[str, str]) -> Delivery:
+        """One channel. Whatever it does comes back as a delivery; what is final is noted in `done` at once."""
+        channel = self.in_force.channels.get(name)
+        seconds = passage.route.timeout
+        began = self.clock.monotonic()
+        delivery = None
+        try:
+            if channel is None:
+                delivery = Delivery(Outcome.FAILED, FailureReason.NO_CHANNEL, f"there is no channel {name} any more")
+            else:
+                async with asyncio.timeout(seconds):
+                    delivery = await channel.deliver(lease)
+        except TimeoutError:
+            delivery = timed_out(seconds)
+        except Exception as error:  # noqa: BLE001  a channel's fault is no other's
+            delivery = _bug(error, lease)
+        finally:
+            if lane := passage.channels[name]:
+                passage.channels[name] = None
+                now = self.clock.monotonic()
+                self.lanes.delivered(name, lane, delivery, now)
+                self.lanes.free(lane, now - began)
+        if delivery.outcome is not Outcome.RETRY:
+            done[name] = "" if delivery.reason is None else delivery.reason.value
+        self.monitor.attempted(name, delivery.outcome)
+        return delivery
+
+    def broken(self, lease: Lease, error: Exception) -> Settlement:
+        """What becomes of a job that could not even be asked where it wants to go."""
+        route = self.in_force.routes.of(lease.type)
+        passage = Passage(route, [], dict.fromkeys(lease.channels or route.channels))
+        bug = _bug(error, lease)
+        deliveries = {name: bug for name in passage.channels if name not in lease.done}
+        return self._judge(lease, passage, dict(lease.done), deliveries)
+
+    def _judge(
+        self, lease: Lease, passage: Passage, done: dict[str, str], deliveries: dict[str, Delivery]
+    ) -> Settlement:
+        """What becomes of a job, from what its channels did."""
+        again = {name: one for name, one in deliveries.items() if one.outcome is Outcome.RETRY}
+        if again:
+            asked = max((one.retry_after_ms for one in again.values() if one.retry_after_ms is not None), default=None)
+            pause = passage.route.retry.pause_ms(lease.attempt, asked, self.dice)
+            if pause is not None:
+                name, first = next(iter(again.items()))
+                return Settlement(
+                    lease=lease,
+                    settling=Settling.RETRY,
+                    done=done,
+                    due_ms=self.clock.wall_ms() + pause,
+                    reason=_reason(first).value,
+                    detail=f"{name}: {first.detail}",
+                )
+            done |= {name: _reason(one).value for name, one in again.items()}
+        if passage.later is not None:
+            return self.postponed(lease, passage.later, done)
+        refused = next((name for name, reason in done.items() if reason), None)
+        if refused is None:
+            return Settlement(lease=lease, settling=Settling.PROCESSED)
+        detail = deliveries[refused].detail if refused in deliveries else "an earlier attempt failed for good"
+        return self._failed(lease, done, FailureReason(done[refused]), f"{refused}: {detail}")
+
+    def postponed(self, lease: Lease, blocked: Blocked, done: dict[str, str]) -> Settlement:
+        """A job that goes back until its turn comes."""
+        self.monitor.postponed(blocked.reason)
+        wait = max(0.0, blocked.until - self.clock.monotonic())
+        due_ms = self.clock.wall_ms() + round(wait * 1000)
+        return Settlement(lease=lease, settling=Settling.POSTPONED, done=done, due_ms=due_ms)
+
+    def _failed(self, lease: Lease, done: dict[str, str], reason: FailureReason, detail: str) -> Settlement:
+        """The end of a job that no attempt helps. Each channel that did not get it is noted, for who looks later."""
+        for name in lease.channels or self.in_force.routes.of(lease.type).channels:
+            done.setdefault(name, reason.value)
+        logger.info("job failed", action="job_failed", job=lease.id, type=lease.type, reason=reason.value, why=detail)
+        return Settlement(lease=lease, settling=Settling.FAILED, done=done, reason=reason.value, detail=detail)
+
+
+def _reason(delivery: Delivery) -> FailureReason:
+    return delivery.reason or FailureReason.UNKNOWN
+
+
+def _bug(error: Exception, lease: Lease) -> Delivery:
+    kind = type(error).__name__
+    # The message may hold what a log must not: where it happened says enough.
+    where = traceback.format_tb(error.__traceback__)[-1].strip()
+    logger.error("an error in the dispatcher", action="bug", job=lease.id, type=lease.type, kind=kind, where=where)
+    return Delivery(Outcome.RETRY, FailureReason.UNKNOWN, f"an error in the dispatcher: {kind}")

@@ -1,0 +1,182 @@
+"""Who may run now: a lane for each channel, for each job type that has limits, and for the suspects. `worker` asks.
+
+A lane is a number of places, a rate limit and, for a channel, a circuit breaker. A job that finds no way through is
+either held back in memory, close to its turn, or put back into the queue until its turn is expected. Those times are
+spread out, so that a hundred thousand jobs that wait for one lane cost a bounded number of writes a second.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from notification_dispatcher.channels.base import Delivery
+from notification_dispatcher.circuit import Circuit
+from notification_dispatcher.job import Lease
+from notification_dispatcher.limits import RateLimit
+from notification_dispatcher.metric_names import PostponeReason
+from notification_dispatcher.pipeline import RateLimit as RateLimitSetting
+from notification_dispatcher.routes import InForce
+
+SUSPICIOUS_CRASHES = 2
+"""A job that was running so often when the process ended runs alone from then on: it or another is to blame."""
+
+_RETURNS_PER_SECOND = 500.0
+"""So many come back from the queue each second to ask for a lane again, if the lane isn't faster by itself."""
+
+_MEAN_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why a job may not pass, and what to do with it."""
+
+    reason: PostponeReason
+    until: float
+    """Monotonic seconds: when it is to ask again."""
+    lane: Lane
+    parks: bool = False
+    """The lane has room to hold it back, and gives it back when a place is free."""
+
+
+class Lane:
+    """One limit's state."""
+
+    def __init__(self, places: int, *, parking: int, circuit: Circuit | None = None) -> None:
+        self.places = places
+        self.parking = parking
+        self.circuit = circuit
+        self.rate: RateLimit | None = None
+        self.parked: deque[Lease] = deque()
+        self.running = 0
+        self._mean = 0.1
+        """Seconds that a delivery holds its place, as it was of late."""
+        self._tail = 0.0
+        """When the last of those that were put back is to ask again."""
+
+    def blocks(self, name: str, now: float) -> Blocked | None:
+        """What keeps a job from passing; None: nothing."""
+        if self.circuit is not None and (wait := self.circuit.wait(now)):
+            return Blocked(PostponeReason.CIRCUIT, self._later(now + wait), self)
+        if self.running >= self.places:
+            if len(self.parked) < self.parking:
+                return Blocked(PostponeReason.CONCURRENCY, 0.0, self, parks=True)
+            ahead = (1 + len(self.parked)) * self._mean / self.places
+            return Blocked(PostponeReason.CONCURRENCY, self._later(now + min(ahead, 1.0)), self)
+        if self.rate is not None and (turn := self.rate.reserve(name, now)) > now:
+            return Blocked(PostponeReason.RATE_LIMIT, turn, self)
+        return None
+
+    def start(self, name: str) -> None:
+        """A job passes, and takes a place."""
+        self.running += 1
+        if self.circuit is not None:
+            self.circuit.start()
+        if self.rate is not None:
+            self.rate.start(name)
+
+    def end(self, seconds: float) -> None:
+        """It gives its place back."""
+        self.running -= 1
+        self._mean += _MEAN_WEIGHT * (seconds - self._mean)
+
+    def resize(self, places: int, parking: int, rate: RateLimitSetting | None) -> None:
+        """Take up other settings. What runs goes on."""
+        self.places, self.parking = places, parking
+        if rate is None:
+            self.rate = None
+            return
+        burst = rate.burst or rate.per_second
+        if self.rate is None or (self.rate.per_second, self.rate.burst) != (rate.per_second, burst):
+            self.rate = RateLimit(rate.per_second, burst)
+
+    def _later(self, earliest: float) -> float:
+        """A time of its own to ask again, after those who were told one before."""
+        pace = max(_RETURNS_PER_SECOND, 2 * self.places / max(self._mean, 1e-3))
+        self._tail = max(self._tail + 1 / pace, earliest)
+        return self._tail
+
+
+class Lanes:
+    """All lanes, as the settings in force say."""
+
+    def __init__(self, in_force: InForce, ready: deque[Lease], told: Callable[[str, bool], None]) -> None:
+        """`ready` takes those that may ask again; `told` hears of each circuit that opens or closes."""
+        self._in_force = in_force
+        self._ready = ready
+        self._told = told
+        self._dice = random.Random()  # noqa: S311  jitter, not cryptography
+        self._channels: dict[str, Lane] = {}
+        self._types: dict[str, Lane] = {}
+        self._suspects = Lane(1, parking=0)
+        """It holds nobody back: who waits for it is not to be leased, and under suspicion again, at the next crash."""
+        self._take_up()
+
+    def guards(self, lease: Lease) -> list[Lane]:
+        """The lanes that a job needs whatever its channels are."""
+        if self._routes is not self._in_force.routes:
+            self._take_up()
+        found = [self._suspects] if lease.crashes >= SUSPICIOUS_CRASHES else []
+        lane = self._types.get(lease.type)
+        return found if lane is None else [*found, lane]
+
+    def channel(self, name: str) -> Lane | None:
+        """A channel's lane; None if there is no such channel."""
+        return self._channels.get(name)
+
+    def free(self, lane: Lane, seconds: float) -> None:
+        """A job leaves a lane after so long: those that are held back for its place may ask again."""
+        lane.end(seconds)
+        for _ in range(min(len(lane.parked), lane.places - lane.running)):
+            self._ready.appendleft(lane.parked.popleft())
+
+    def delivered(self, name: str, lane: Lane, delivery: Delivery | None, now: float) -> None:
+        """A delivery through a channel came to this; None: it was broken off."""
+        circuit = lane.circuit
+        if circuit is None:
+            return
+        before = circuit.open
+        if delivery is None:
+            circuit.abandoned()
+        else:
+            circuit.ended(delivery, now)
+        if circuit.open is not before:
+            self._told(name, circuit.open)
+
+    def unpark(self) -> None:
+        """Let all that are held back ask again."""
+        for lane in self._all():
+            self._ready.extend(lane.parked)
+            lane.parked.clear()
+
+    @property
+    def parked(self) -> int:
+        """How many jobs are held back."""
+        return sum(len(lane.parked) for lane in self._all())
+
+    def _all(self) -> list[Lane]:
+        return [*self._channels.values(), *self._types.values()]
+
+    def _take_up(self) -> None:
+        """Lanes for the settings in force; those of channels and types that are left keep their state."""
+        self._routes = self._in_force.routes
+        self.unpark()
+        whole = self._in_force.live.concurrency
+        settings = self._in_force.live.routing
+        share = whole if len(settings.channels) <= 1 else (whole + 1) // 2
+        before, self._channels = self._channels, {}
+        for channel in settings.channels:
+            lane = before.get(channel.name) or Lane(0, parking=0, circuit=Circuit(self._dice))
+            places = min(channel.concurrency or share, whole)
+            lane.resize(places, places, channel.rate_limit)
+            self._channels[channel.name] = lane
+        before, self._types = self._types, {}
+        for one in settings.job_types:
+            if one.concurrency is None and one.rate_limit is None:
+                continue
+            lane = before.get(one.name) or Lane(0, parking=0)
+            places = min(one.concurrency or whole, whole)
+            lane.resize(places, places, one.rate_limit)
+            self._types[one.name] = lane
