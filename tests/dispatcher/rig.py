@@ -25,17 +25,16 @@ from notification_dispatcher.routes import InForce, Routes
 from notification_dispatcher.run import make_parts
 from tests.metrics import Scrape
 
-ROUTING = {
-    "channels": [
-        {"name": "crm", "webhook": {"url": "https://crm.example.com/hooks"}, "concurrency": 1024},
-        {"name": "team", "slack": {"webhookSecretRef": {"name": "slack", "key": "team"}}, "concurrency": 1024},
-    ],
-    "jobTypes": [
-        {"name": "booking-created", "priority": "High", "channels": ["crm"]},
-        {"name": "instructor-rated", "channels": ["crm"], "retry": {"maxAttempts": 2}},
-        {"name": "refund-requested", "channels": ["crm", "team"]},
-    ],
-}
+CHANNELS: list[dict[str, Any]] = [
+    {"name": "crm", "webhook": {"url": "https://crm.example.com/hooks"}, "concurrency": 1024},
+    {"name": "team", "slack": {"webhookSecretRef": {"name": "slack", "key": "team"}}, "concurrency": 1024},
+]
+JOB_TYPES: list[dict[str, Any]] = [
+    {"name": "booking-created", "priority": "High", "channels": ["crm"]},
+    {"name": "instructor-rated", "channels": ["crm"], "retry": {"maxAttempts": 2}},
+    {"name": "refund-requested", "channels": ["crm", "team"]},
+]
+ROUTING = {"channels": CHANNELS, "jobTypes": JOB_TYPES}
 
 AGAIN = Delivery(Outcome.RETRY, FailureReason.HTTP_5XX, "answered 503")
 REFUSED = Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 410")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import traceback
 from dataclasses import dataclass
@@ -178,7 +179,7 @@ class Attempts:
         """A job that goes back until its turn comes."""
         self.monitor.postponed(blocked.reason)
         wait = max(0.0, blocked.until - self.clock.monotonic())
-        due_ms = self.clock.wall_ms() + round(wait * 1000)
+        due_ms = self.clock.wall_ms() + math.ceil(wait * 1000)
         return Settlement(lease=lease, settling=Settling.POSTPONED, done=done, due_ms=due_ms)
 
     def _failed(self, lease: Lease, done: dict[str, str], reason: FailureReason, detail: str) -> Settlement:

@@ -1,0 +1,134 @@
+"""A rate limit gives each job its turn, once; a circuit opens, probes, and closes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
+from notification_dispatcher.circuit import Circuit
+from notification_dispatcher.limits import RateLimit
+from notification_dispatcher.metric_names import FailureReason
+
+DOWN = Delivery(Outcome.RETRY, FailureReason.CONNECTION, "no connection")
+REFUSED = Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 410")
+
+
+def test_a_burst_passes_and_the_rest_goes_at_the_rate() -> None:
+    limit = RateLimit(10, 3)
+    turns = [limit.reserve(f"j{number}", 100.0) for number in range(6)]
+    assert turns == pytest.approx([100, 100, 100, 100.1, 100.2, 100.3])
+
+
+def test_a_turn_is_kept_for_who_asks_again() -> None:
+    limit = RateLimit(10, 1)
+    assert [limit.reserve(name, 100.0) for name in ("a", "b", "b")] == pytest.approx([100, 100.1, 100.1])
+    assert limit.reserve("c", 100.1) == pytest.approx(100.2), "b's turn is not given away"
+    assert limit.reserve("b", 100.1) <= 100.1
+
+
+def test_a_turn_that_was_used_is_not_used_twice() -> None:
+    limit = RateLimit(10, 1)
+    limit.reserve("a", 100.0)
+    limit.start("a")
+    assert limit.reserve("a", 100.0) == pytest.approx(100.1)
+
+
+def test_turns_that_passed_in_an_outage_are_not_all_taken_at_its_end() -> None:
+    limit = RateLimit(10, 1)
+    for number in range(600):
+        limit.reserve(f"j{number}", 100.0)
+    passing = [number for number in range(600) if limit.reserve(f"j{number}", 160.0) <= 160.0]
+    assert len(passing) <= 51, "those of the last five seconds, and no more"
+
+
+def test_a_quiet_time_saves_up_no_more_than_the_burst() -> None:
+    limit = RateLimit(10, 5)
+    limit.reserve("a", 100.0)
+    assert sum(limit.reserve(f"j{number}", 200.0) <= 200.0 for number in range(20)) == 5
+
+
+def test_over_a_long_time_the_rate_is_what_was_asked_for() -> None:
+    limit, started, waiting = RateLimit(50, 10), 0, {f"j{number}" for number in range(2000)}
+    for step in range(1000):
+        now = 100 + step / 100
+        for name in sorted(waiting):
+            if limit.reserve(name, now) <= now:
+                limit.start(name)
+                waiting.discard(name)
+                started += 1
+    assert 500 <= started <= 510 + 1
+
+
+def circuit() -> Circuit:
+    return Circuit(random.Random(1))
+
+
+def fail(one: Circuit, times: int, now: float) -> None:
+    for _ in range(times):
+        one.start()
+        one.ended(DOWN, now)
+
+
+def test_it_opens_after_ten_failures_in_a_row() -> None:
+    one = circuit()
+    fail(one, 9, 100.0)
+    assert (one.open, one.wait(100.0)) == (False, 0)
+    fail(one, 1, 100.0)
+    assert one.open
+    assert 1 <= one.wait(100.0) <= 1.25
+
+
+@pytest.mark.parametrize("answer", [DELIVERED, REFUSED])
+def test_an_answer_in_between_starts_the_count_again(answer: Delivery) -> None:
+    one = circuit()
+    fail(one, 9, 100.0)
+    one.ended(answer, 100.0)
+    fail(one, 9, 100.0)
+    assert not one.open
+
+
+def test_one_probe_passes_and_closes_it() -> None:
+    one = circuit()
+    fail(one, 10, 100.0)
+    assert one.wait(102.0) == 0
+    one.start()
+    assert one.wait(102.0) > 0, "a second one has to wait"
+    one.ended(DELIVERED, 102.0)
+    assert (one.open, one.wait(102.0)) == (False, 0)
+
+
+def test_a_probe_that_fails_doubles_the_wait_up_to_a_minute() -> None:
+    one, now, waits = circuit(), 100.0, []
+    fail(one, 10, now)
+    for _ in range(9):
+        waits.append(one.wait(now))
+        now += waits[-1]
+        fail(one, 1, now)
+    expected = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert all(least <= wait <= least * 1.25 for least, wait in zip(expected, waits, strict=True)), waits
+
+
+def test_what_was_under_way_when_it_opened_does_not_count_as_a_probe() -> None:
+    one = circuit()
+    fail(one, 10, 100.0)
+    before = one.wait(100.5)
+    one.ended(DOWN, 100.5)
+    assert one.wait(100.5) == before
+
+
+def test_a_probe_that_is_broken_off_makes_room_for_another() -> None:
+    one = circuit()
+    fail(one, 10, 100.0)
+    one.start()
+    one.abandoned()
+    assert (one.open, one.wait(102.0)) == (True, 0)
+
+
+def test_who_asks_for_a_pause_gets_it_from_everybody_up_to_a_bound() -> None:
+    one = circuit()
+    one.ended(Delivery(Outcome.RETRY, FailureReason.HTTP_4XX, "answered 429", 7_000), 100.0)
+    assert (one.open, one.wait(100.0)) == (False, 7)
+    one.ended(Delivery(Outcome.RETRY, FailureReason.HTTP_4XX, "answered 429", 3_600_000), 100.0)
+    assert one.wait(100.0) == 300
