@@ -2,20 +2,20 @@
 
 The names are those of `metric_names`. Every label set that can be known is there from the start, at zero: a series that
 appears with its first failure is one whose first failure no `increase()` ever sees. Job types that aren't configured
-get theirs, all of them, when they are first seen. The children are kept: looking one up costs three times its use.
+get theirs, all of them, when they are first seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from notification_dispatcher import __version__
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.channels.base import Outcome
+from notification_dispatcher.metric_families import CounterFamily, HistogramFamily
 from notification_dispatcher.metric_names import (
     INVALID_JOB_TYPE,
     OTHER_JOB_TYPE,
@@ -38,24 +38,6 @@ _OTHER_TYPES = 50
 """So many job types that aren't configured get a label value of their own."""
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-
-
-Family = TypeVar("Family", Counter, Histogram)
-
-
-class Cached(Generic[Family]):
-    """A metric with labels, whose children are looked up in one plain dictionary."""
-
-    def __init__(self, family: Family) -> None:
-        self._family: Family = family
-        self._children: dict[tuple[str, ...], Family] = {}
-
-    def labels(self, *values: str) -> Family:
-        """The child with these label values."""
-        child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = self._family.labels(*values)
-        return child
 
 
 class Metrics:
@@ -222,16 +204,16 @@ class Metrics:
         for metric in (self._retries, self._wait, self._duration):
             metric.labels(job_type)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Cached[Counter]:
-        return Cached(Counter(self._prefix + name, text, labels, registry=self.registry))
+    def _counter(self, name: str, text: str, *labels: str) -> CounterFamily:
+        return CounterFamily(self.registry, self._prefix + name, text, labels)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(self._prefix + name, text, labels, registry=self.registry)
 
-    def _durations(self, name: str, text: str) -> Cached[Histogram]:
+    def _durations(self, name: str, text: str) -> HistogramFamily:
         # The threshold at the start: the bounds of a histogram that runs can't change.
-        bounds = sorted({*names.WAIT_BUCKETS_MS, self._in_force.live.latency_threshold_ms})
-        return Cached(Histogram(self._prefix + name, text, ["job_type"], buckets=bounds, registry=self.registry))
+        bounds = {*names.WAIT_BUCKETS_MS, self._in_force.live.latency_threshold_ms}
+        return HistogramFamily(self.registry, self._prefix + name, text, ["job_type"], bounds)
 
 
 def _thresholds(live: Live) -> dict[Threshold, float]:

@@ -82,10 +82,16 @@ class Monitor:
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """What became of jobs is stored."""
+        processed = Counter([one.lease.type for one in settlements if one.settling is Settling.PROCESSED])
+        for job_type, count in processed.items():
+            self._metrics.jobs(Result.PROCESSED, job_type, count)
+        if processed.total() < len(settlements):
+            self._settled(settlements)
+        self._alerts.look_at_backlog()
+
+    def _settled(self, settlements: Sequence[Settlement]) -> None:
         for one in settlements:
             match one.settling:
-                case Settling.PROCESSED:
-                    self._metrics.jobs(Result.PROCESSED, one.lease.type)
                 case Settling.RETRY:
                     self._metrics.retried(one.lease.type)
                 case Settling.FAILED:
@@ -93,9 +99,8 @@ class Monitor:
                     self._metrics.failed(reason, one.lease.type)
                     self._alerts.failed(one.lease.type, one.lease.id, reason)
                 case _:
-                    # Released or postponed: it has spent no attempt, and nothing came of it.
+                    # Processed is counted; released or postponed has spent no attempt, and nothing came of it.
                     continue
-        self._alerts.look_at_backlog()
 
     def _drop(self, reason: DropReason, job_type: str, job_id: str) -> None:
         self._metrics.dropped(reason, job_type)
