@@ -31,6 +31,10 @@ _UNAVAILABLE_PAUSE_SECONDS = 1.0
 _AHEAD_SECONDS = 0.05
 """So much work is claimed ahead: longer than a claim takes, and no longer than an important job may be overtaken."""
 _MOST_AHEAD = 2000
+_GATHERING_SECONDS = 0.005
+"""While many jobs end, their settlements are gathered for so long: a transaction costs the same for one or fifty."""
+_WORTH_SETTLING = 100
+_FAST_PER_SECOND = 2000
 _TURN = 32
 """So many jobs in a row may end without waiting for anything before a slot lets others at the event loop."""
 
@@ -200,6 +204,8 @@ class Worker:
         while not (self._drained and not self._unsettled):
             await self._ended.wait()
             self._ended.clear()
+            if self._pace.fast and len(self._unsettled) < _WORTH_SETTLING and not self._stopping.is_set():
+                await self._clock.sleep(_GATHERING_SECONDS)
             batch, self._unsettled = self._unsettled, []
             if batch:
                 await self._settle(batch)
@@ -231,6 +237,11 @@ class _Pace:
         self.ended = 0
         self.low = 0
         """With fewer that are ready, it is time to claim."""
+
+    @property
+    def fast(self) -> bool:
+        """Whether many jobs end each second."""
+        return self._per_second >= _FAST_PER_SECOND
 
     def ahead(self, concurrency: int) -> int:
         """How many are to be ready."""

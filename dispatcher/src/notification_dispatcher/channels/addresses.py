@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -57,6 +58,7 @@ def check_literal(host: str) -> None:
         raise BlockedAddressError("the destination is on a private address")
 
 
+@lru_cache(maxsize=256)
 def _literal(host: str) -> Address | None:
     try:
         return ipaddress.ip_address(host.partition("%")[0])
