@@ -30,6 +30,7 @@ from notification_dispatcher.errors import QueueUnavailableError, RequestError
 from notification_dispatcher.intake import Intake, ItemResult
 from notification_dispatcher.metric_names import METRICS_PATH, DropReason, Result
 from notification_dispatcher.metrics import Metrics
+from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.queues.base import JobQueue
 from notification_dispatcher.routes import InForce
 from notification_dispatcher.slack_alerts import SlackAlerts
@@ -53,6 +54,7 @@ class Parts:
     queue: JobQueue
     intake: Intake
     worker: Worker
+    monitor: Monitor
     metrics: Metrics
     slack: SlackAlerts
     alerts: Alerts

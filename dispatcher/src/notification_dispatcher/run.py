@@ -21,6 +21,7 @@ from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
 from notification_dispatcher.errors import SettingsError
+from notification_dispatcher.housekeeping import tidy_up
 from notification_dispatcher.intake import Intake
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.monitor import Monitor
@@ -85,7 +86,7 @@ def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Cl
     worker = Worker(queue, monitor, clock, in_force)
     metrics.watch(queue.counts, depth, lambda: worker.active)
     intake = Intake(queue, monitor, clock, in_force)
-    return Parts(in_force, queue, intake, worker, metrics, slack, alerts, clock)
+    return Parts(in_force, queue, intake, worker, monitor, metrics, slack, alerts, clock)
 
 
 async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
@@ -100,6 +101,7 @@ async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
             group.create_task(parts.alerts.run(), name="alerts"),
             group.create_task(parts.slack.run(), name="slack-alerts"),
             group.create_task(reload.run(parts.clock), name="reload"),
+            group.create_task(tidy_up(parts.queue, parts.monitor, parts.clock, parts.in_force), name="housekeeping"),
             group.create_task(measure_loop_lag(parts.metrics.loop_lag.observe), name="loop-lag"),
         ]
         _say_started(parts, listener)
