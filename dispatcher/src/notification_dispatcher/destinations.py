@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -84,6 +84,17 @@ class Webhook(ApiModel):
             raise ValueError(_HEADER_SENTENCE)
         return self
 
+    @property
+    def secret_refs(self) -> Mapping[str, SecretKeyRef]:
+        """The Secrets that it needs: the field's name in the custom resource → the reference."""
+        refs = {"urlSecretRef": self.url_secret_ref, "signingSecretRef": self.signing_secret_ref}
+        return {name: ref for name, ref in refs.items() if ref is not None}
+
+    @property
+    def templates(self) -> Sequence[tuple[str, str]]:
+        """Its templates: the field → the source."""
+        return ()
+
 
 class Slack(ApiModel):
     """A Slack incoming webhook that takes each notification as a message."""
@@ -94,6 +105,16 @@ class Slack(ApiModel):
         description=f"The message, as Slack's mrkdwn. {TEMPLATE} Default: the job type and the payload's fields.",
     )
     allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
+
+    @property
+    def secret_refs(self) -> Mapping[str, SecretKeyRef]:
+        """The Secrets that it needs: the field's name in the custom resource → the reference."""
+        return {"webhookSecretRef": self.webhook_secret_ref}
+
+    @property
+    def templates(self) -> Sequence[tuple[str, str]]:
+        """Its templates: the field → the source."""
+        return () if self.text is None else (("text", self.text),)
 
 
 class Email(ApiModel):
@@ -124,6 +145,20 @@ class Email(ApiModel):
     )
     allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
 
+    @property
+    def secret_refs(self) -> Mapping[str, SecretKeyRef]:
+        """The Secrets that it needs: the field's name in the custom resource → the reference."""
+        return {"smtpURLSecretRef": self.smtp_url_secret_ref}
+
+    @property
+    def templates(self) -> Sequence[tuple[str, str]]:
+        """Its templates: the field → the source."""
+        return [
+            *(("to", one) for one in self.to),
+            ("subject", self.subject),
+            *(() if self.text is None else (("text", self.text),)),
+        ]
+
 
 class Apprise(ApiModel):
     """Any of the services that Apprise knows."""
@@ -136,3 +171,13 @@ class Apprise(ApiModel):
         default=None, description=f"The message. {TEMPLATE} Default: the payload's fields, one a line."
     )
     allow_private_addresses: bool = Field(default=False, description=ALLOW_PRIVATE)
+
+    @property
+    def secret_refs(self) -> Mapping[str, SecretKeyRef]:
+        """The Secrets that it needs: the field's name in the custom resource → the reference."""
+        return {"urlSecretRef": self.url_secret_ref}
+
+    @property
+    def templates(self) -> Sequence[tuple[str, str]]:
+        """Its templates: the field → the source."""
+        return [("title", self.title), *(() if self.text is None else (("text", self.text),))]

@@ -70,20 +70,20 @@ class Channel(ApiModel):
         return self
 
     @property
+    def kind(self) -> str:
+        """Which of the kinds it is: webhook, slack, …"""
+        return next(kind for kind in _KINDS if getattr(self, kind) is not None)
+
+    @property
+    def destination(self) -> Webhook | Slack | Email | Apprise:
+        """Where it leads."""
+        found: Webhook | Slack | Email | Apprise = getattr(self, self.kind)
+        return found
+
+    @property
     def secret_refs(self) -> Mapping[str, SecretKeyRef]:
         """The Secrets that this channel needs: the field's name in the custom resource → the reference."""
-        refs: dict[str, SecretKeyRef] = {}
-        if self.webhook is not None and self.webhook.url_secret_ref is not None:
-            refs["urlSecretRef"] = self.webhook.url_secret_ref
-        if self.webhook is not None and self.webhook.signing_secret_ref is not None:
-            refs["signingSecretRef"] = self.webhook.signing_secret_ref
-        if self.slack is not None:
-            refs["webhookSecretRef"] = self.slack.webhook_secret_ref
-        if self.email is not None:
-            refs["smtpURLSecretRef"] = self.email.smtp_url_secret_ref
-        if self.apprise is not None:
-            refs["urlSecretRef"] = self.apprise.url_secret_ref
-        return refs
+        return self.destination.secret_refs
 
 
 class Retry(ApiModel):

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from notification_dispatcher.channels import checks
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.pipeline import Routing
-from notification_dispatcher.settings import Fixed, Live, Settings, expectation, http_url, is_secret, variables
+from notification_dispatcher.settings import Fixed, Live, Settings, expectation, is_secret, variables
 from notification_dispatcher.variables import ROUTING_FILE, Variable, channel_secret_file
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -126,20 +127,20 @@ def _routing_sentences(error: ValidationError) -> Iterator[str]:
 
 
 def _channel_secrets(routing: Routing, files: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    """The channels' secrets that are there. All that channels refer to today are URLs."""
+    """The channels' secrets that are there."""
     found = {}
     for channel in routing.channels:
+        problems += [
+            f"{Variable.PIPELINE_FILE}: channels.{channel.name}.{channel.kind}.{field}: the template is wrong: {why}."
+            for field, why in checks.bad_templates(channel)
+        ]
         for field in channel.secret_refs:
             name = channel_secret_file(channel.name, field)
             if not files.get(name):
                 continue
             found[name] = files[name]
-            try:
-                http_url(SecretStr(files[name]))
-            except ValueError:
-                problems.append(
-                    f"{name} must hold an http:// or https:// URL without a user name. It is a secret: not shown."
-                )
+            if expected := checks.expected_of(channel, field, files[name]):
+                problems.append(f"{name} must hold {expected}. It is a secret: not shown.")
     return found
 
 

@@ -79,3 +79,8 @@ def message(text: str, blocks: Sequence[Block], colour: str | None = None) -> di
     if colour is None:
         return {"text": escaped, "blocks": list(blocks)}
     return {"text": escaped, "attachments": [{"color": colour, "blocks": list(blocks)}]}
+
+
+def text_message(text: str) -> dict[str, Any]:
+    """A message of mrkdwn alone, whose foreign parts are escaped already."""
+    return {"text": cut(text, TEXT_CHARACTERS), "blocks": [section(text)]}

@@ -7,22 +7,29 @@ from typing import Any
 import msgspec
 
 from notification_dispatcher import slack_blocks
-from notification_dispatcher.channels.base import Delivery
+from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.channels.http import HttpClient, Request
+from notification_dispatcher.channels.templates import Text, TextError
 from notification_dispatcher.job import Lease
+from notification_dispatcher.metric_names import FailureReason
 
 
 class SlackChannel:
     """One incoming webhook."""
 
-    def __init__(self, client: HttpClient, url: str, *, allow_private: bool) -> None:
+    def __init__(self, client: HttpClient, url: str, text: Text | None = None, *, allow_private: bool) -> None:
         self._client = client
         self._url = url
+        self._text = text
         self._allow_private = allow_private
 
     async def deliver(self, job: Lease) -> Delivery:
         """Post the job as a message."""
-        body = msgspec.json.encode(message_of(job))
+        try:
+            message = message_of(job) if self._text is None else slack_blocks.text_message(self._text.render(job))
+        except TextError as error:
+            return Delivery(Outcome.FAILED, FailureReason.TEMPLATE, str(error))
+        body = msgspec.json.encode(message)
         headers = {"Content-Type": "application/json"}
         return await self._client.post(Request(self._url, body, headers, self._allow_private))
 

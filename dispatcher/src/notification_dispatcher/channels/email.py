@@ -1,0 +1,180 @@
+"""The email channel: each notification as a mail, by way of an SMTP server. Made by `registry`.
+
+Nothing of a server's answer but its code is told: servers repeat addresses and more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, getaddresses, parseaddr
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import aiosmtplib
+
+from notification_dispatcher.channels.addresses import PublicResolver, check_literal
+from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
+from notification_dispatcher.channels.templates import Text, TextError
+from notification_dispatcher.errors import BlockedAddressError
+from notification_dispatcher.job import Lease
+from notification_dispatcher.metric_names import FailureReason
+
+_PORTS = {"smtp": 587, "smtps": 465}
+_PERMANENT = 500
+_MOST_SUBJECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A mail server, and who we are to it."""
+
+    host: str
+    port: int
+    tls: bool
+    """TLS from the first byte."""
+    starttls: bool
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+def server_of(url: str) -> Server:
+    """The server that a URL names. Raises ValueError, without any of it, when it is not such a URL."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    starttls = query.pop("starttls", "always")
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
+        raise ValueError("not an SMTP URL")
+    if query or starttls not in {"always", "never"} or bool(parts.username) != bool(parts.password):
+        raise ValueError("not an SMTP URL")
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError:
+        raise ValueError("not an SMTP URL") from None
+    tls = parts.scheme == "smtps"
+    user = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    return Server(parts.hostname, port, tls, not tls and starttls == "always", user, password)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is written, and to whom."""
+
+    sender: str
+    to: Sequence[Text]
+    subject: Text
+    text: Text
+
+    def write(self, job: Lease) -> EmailMessage:
+        """The message for a job. Raises TextError."""
+        message = EmailMessage()
+        message["From"] = self.sender
+        message["To"] = ", ".join(str(_address(one.render(job))) for one in self.to)
+        message["Subject"] = " ".join(self.subject.render(job).split())[:_MOST_SUBJECT]
+        message["Date"] = format_datetime(datetime.fromtimestamp(job.accepted_ms / 1000, UTC))
+        # The same for every attempt: that is how a mailbox knows a repetition.
+        message["Message-ID"] = f"<{job.id.encode().hex()}@{parseaddr(self.sender)[1].rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(self.text.render(job))
+        return message
+
+
+class EmailChannel:
+    """One mail server, and one kind of letter."""
+
+    def __init__(self, server: Server, letter: Letter, resolver: PublicResolver, *, allow_private: bool) -> None:
+        self._server = server
+        self._letter = letter
+        self._resolver = resolver
+        self._allow_private = allow_private
+
+    async def deliver(self, job: Lease) -> Delivery:
+        """Hand the letter over to the server. All recipients take it, or it is tried again."""
+        try:
+            await self._send(self._letter.write(job))
+        except TextError as error:
+            return Delivery(Outcome.FAILED, FailureReason.TEMPLATE, str(error))
+        except BlockedAddressError as error:
+            return Delivery(Outcome.FAILED, FailureReason.BLOCKED_ADDRESS, str(error))
+        except (TimeoutError, aiosmtplib.SMTPTimeoutError):
+            return Delivery(Outcome.RETRY, FailureReason.TIMEOUT, "the mail server did not answer in time")
+        except ssl.SSLError:
+            return Delivery(Outcome.RETRY, FailureReason.TLS, "no TLS connection")
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return _refused(max(one.code for one in error.recipients))
+        except aiosmtplib.SMTPResponseException as error:
+            return _refused(error.code)
+        except (aiosmtplib.SMTPServerDisconnected, OSError) as error:
+            return Delivery(Outcome.RETRY, FailureReason.CONNECTION, f"no connection ({type(error).__name__})")
+        except aiosmtplib.SMTPException:
+            # STARTTLS that is not offered, say: an attacker's doing as well as a mistake, so it is tried again.
+            return Delivery(Outcome.RETRY, FailureReason.SMTP, "the mail server cannot do what is asked: STARTTLS?")
+        return DELIVERED
+
+    async def _send(self, message: EmailMessage) -> None:
+        server = self._server
+        connected = await self._connect()
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            sock=connected,
+            timeout=None,
+            use_tls=server.tls,
+            start_tls=server.starttls,
+            username=server.user,
+            password=server.password,
+        )
+        try:
+            async with client:
+                await client.send_message(message)
+        finally:
+            client.close()
+            connected.close()
+
+    async def _connect(self) -> socket.socket:
+        """A connection to the first of the server's addresses that answers."""
+        last = OSError("no address")
+        for address in await self._addresses():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            made = socket.socket(family, socket.SOCK_STREAM)
+            made.setblocking(False)
+            try:
+                await asyncio.get_running_loop().sock_connect(made, (address, self._server.port))
+            except OSError as error:
+                made.close()
+                last = error
+            except BaseException:
+                made.close()
+                raise
+            else:
+                return made
+        raise last
+
+    async def _addresses(self) -> list[str]:
+        """Those that may be reached: connected to as they stand here, so that a name that changes is no way around."""
+        host, port = self._server.host, self._server.port
+        if not self._allow_private:
+            check_literal(host)
+            return [one["host"] for one in await self._resolver.resolve(host, port, socket.AF_UNSPEC)]
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [str(one[4][0]) for one in found]
+
+
+def _address(text: str) -> Address:
+    found = getaddresses([text.strip()])
+    try:
+        if len(found) != 1 or not text.strip().isprintable():
+            raise ValueError
+        return Address(found[0][0], addr_spec=found[0][1])
+    except (ValueError, IndexError):
+        raise TextError("a recipient is not an address") from None
+
+
+def _refused(code: int) -> Delivery:
+    outcome = Outcome.FAILED if code >= _PERMANENT else Outcome.RETRY
+    return Delivery(outcome, FailureReason.SMTP, f"the mail server answered {code}")

@@ -1,0 +1,376 @@
+"""Signatures that the receivers' own library verifies, templates that cannot be abused, mail and Apprise for real."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from notification_dispatcher import settings_source, slack_blocks
+from notification_dispatcher.channels.addresses import PublicResolver
+from notification_dispatcher.channels.apprise import AppriseChannel
+from notification_dispatcher.channels.base import Delivery, Outcome
+from notification_dispatcher.channels.email import EmailChannel, Letter, server_of
+from notification_dispatcher.channels.http import HttpClient
+from notification_dispatcher.channels.registry import make_channels
+from notification_dispatcher.channels.signing import keys_of
+from notification_dispatcher.channels.slack import SlackChannel
+from notification_dispatcher.channels.templates import DEFAULT_TEXT, Text, TextError
+from notification_dispatcher.channels.webhook import WebhookChannel
+from notification_dispatcher.clock import SystemClock
+from notification_dispatcher.errors import SettingsError
+from notification_dispatcher.job import Lease, Rank
+from notification_dispatcher.metric_names import FailureReason
+
+CANARY = "sUp3rS3cr3tCanary"
+OLD, NEW = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+
+
+def lease(payload: bytes = b'{"student": "Ada", "email": "ada@example.com"}') -> Lease:
+    return Lease(
+        seq=1,
+        id="b-1",
+        type="booking-created",
+        payload=payload,
+        rank=Rank.NORMAL,
+        channels=None,
+        done={},
+        attempt=1,
+        accepted_ms=1_750_000_000_000,
+        due_ms=1_750_000_000_000,
+    )
+
+
+class Receiver:
+    """Remembers what was posted to it."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.status = 200
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.requests.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient(SystemClock()) as made:
+        yield made
+
+
+async def test_the_receivers_library_verifies_either_signature(receiver: Receiver, client: HttpClient) -> None:
+    channel = WebhookChannel(client, SystemClock(), receiver.url, {}, keys=keys_of(f"{OLD} {NEW}"), allow_private=True)
+    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
+    headers, body = receiver.requests[0]
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    for secret in (OLD, NEW):
+        assert Webhook(secret).verify(body, headers)["id"] == "b-1"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(OLD).verify(body + b" ", headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(b"x" * 32).decode()).verify(body, headers)
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_!!!", f"whsec_{'A' * 8}", OLD.removeprefix("whsec_"), f"{OLD} x"]
+)
+def test_what_is_no_signing_secret_is_refused_without_showing_it(secret: str) -> None:
+    with pytest.raises(ValueError, match=r"^[a-z0-9 ]+$") as caught:
+        keys_of(secret)
+    assert not secret or secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ payload.student }} booked", "Ada booked"),
+        ("{{ type | replace('-', ' ') | capitalize }}", "Booking created"),
+        ("{% for name in payload %}{{ name }} {% endfor %}", "student email "),
+        ("{{ payload.note | default('none') }}", "none"),
+        ("{{ id }} {{ attempt }} {{ accepted_at }}", "b-1 1 2025-06-15T15:06:40.000Z"),
+        ("{% if payload.student == 'Ada' %}yes{% else %}no{% endif %}", "yes"),
+        ("{{ 6 * 7 }}", "42"),
+    ],
+)
+def test_what_templates_are_for(source: str, text: str) -> None:
+    assert Text(source).render(lease()) == text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ payload.missing }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ payload.__init__.__globals__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ [1] * 1000000000 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ 'x'.center(999999999) }}",
+        "{{ range(10) }}",
+        "{{ lipsum(100) }}",
+        "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+        "{% for a in payload.l %}{% for b in payload.l %}{% if a == 'x' %}y{% endif %}{% endfor %}{% endfor %}",
+        "{% for a in payload.l %}{{ payload.long }}{% endfor %}",
+        "{{ payload.long | replace('', payload.long) }}",
+        "{% for a in payload.l recursive %}{{ loop(payload.l) }}{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{{ payload.student + 1 }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ namespace() }}",
+    ],
+)
+def test_what_a_template_cannot_do(source: str) -> None:
+    payload = json.dumps({"student": CANARY, "l": list(range(1000)), "long": "x" * 5000}).encode()
+    began = time.monotonic()
+    with pytest.raises(TextError) as caught:
+        Text(source).render(lease(payload))
+    assert CANARY not in str(caught.value)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("source", ["{{ payload.", "{% if %}", "{{ x | nofilter }}", "{% endfor %}"])
+def test_a_template_with_wrong_syntax_is_refused_when_the_settings_are_read(tmp_path: Path, source: str) -> None:
+    channel = {"name": "team", "slack": {"webhookSecretRef": {"name": "s", "key": "k"}, "text": source}}
+    (tmp_path / "pipeline.json").write_text(json.dumps({"channels": [channel]}))
+    with pytest.raises(SettingsError, match=r"channels\.team\.slack\.text: the template is wrong"):
+        settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
+
+
+async def test_a_payload_cannot_mention_everybody_on_slack(receiver: Receiver, client: HttpClient) -> None:
+    text = Text("*{{ payload.student }}* <https://example.com|open>", slack_blocks.escape)
+    channel = SlackChannel(client, receiver.url, text, allow_private=True)
+    await channel.deliver(lease(b'{"student": "<!channel>"}'))
+    body = json.loads(receiver.requests[0][1])
+    assert body["blocks"][0]["text"]["text"] == "*&lt;!channel&gt;* <https://example.com|open>"
+    failed = await channel.deliver(lease(b"{}"))
+    assert (failed.outcome, failed.reason) == (Outcome.FAILED, FailureReason.TEMPLATE)
+
+
+class Mailbox:
+    """What a mail server does with what it is sent."""
+
+    def __init__(self) -> None:
+        self.answer = "250 OK"
+        self.letters: list[EmailMessage] = []
+        self.recipients: list[str] = []
+
+    async def handle_RCPT(  # noqa: N802  aiosmtpd's name
+        self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]
+    ) -> str:
+        if address.startswith("nobody@"):
+            return "550 no such user sUp3rS3cr3tCanary"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
+        content = envelope.content
+        assert isinstance(content, bytes)
+        if self.answer.startswith("250"):
+            message = message_from_bytes(content, policy=policy.default)
+            assert isinstance(message, EmailMessage)
+            self.letters.append(message)
+            self.recipients += envelope.rcpt_tos
+        return self.answer
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+async def mail_port(mailbox: Mailbox) -> AsyncIterator[int]:
+    server = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def email(
+    port: int, *, to: str = "{{ payload.email }}", allow_private: bool = True, query: str = "?starttls=never"
+) -> EmailChannel:
+    letter = Letter("Example <n@example.com>", [Text(to)], Text("Hello {{ payload.student }}"), Text(DEFAULT_TEXT))
+    server = server_of(f"smtp://127.0.0.1:{port}{query}")
+    return EmailChannel(server, letter, PublicResolver(), allow_private=allow_private)
+
+
+async def test_a_mail_arrives(mailbox: Mailbox, mail_port: int) -> None:
+    channel = email(mail_port)
+    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
+    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
+    first, again = mailbox.letters
+    assert (first["To"], first["Subject"], first["From"]) == ("ada@example.com", "Hello Ada", "Example <n@example.com>")
+    assert first["Message-ID"] == again["Message-ID"], "a repetition can be told"
+    assert first["Date"].datetime == datetime.fromtimestamp(1_750_000_000, UTC)
+    assert "student: Ada" in first.get_content()
+    assert mailbox.recipients == ["ada@example.com"] * 2
+
+
+async def test_a_payload_writes_no_headers(mailbox: Mailbox, mail_port: int) -> None:
+    payload = json.dumps({"student": "Ada\r\nBcc: evil@example.com", "email": "ada@example.com"}).encode()
+    await email(mail_port).deliver(lease(payload))
+    assert (mailbox.letters[0]["Bcc"], mailbox.letters[0]["Subject"]) == (None, "Hello Ada Bcc: evil@example.com")
+    for address in ("ada@example.com\r\nBcc: evil@example.com", "a@example.com, b@example.com", "nothing", ""):
+        payload = json.dumps({"student": "Ada", "email": address}).encode()
+        delivery = await email(mail_port).deliver(lease(payload))
+        assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.TEMPLATE), address
+    assert mailbox.recipients == ["ada@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [("451 later", Outcome.RETRY), ("452 full", Outcome.RETRY), ("550 no", Outcome.FAILED), ("554 no", Outcome.FAILED)],
+)
+async def test_a_servers_refusal_is_for_now_or_for_good(
+    mailbox: Mailbox, mail_port: int, answer: str, outcome: Outcome
+) -> None:
+    mailbox.answer = f"{answer} {CANARY}"
+    delivery = await email(mail_port).deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (outcome, FailureReason.SMTP)
+    assert CANARY not in delivery.detail
+
+
+async def test_a_recipient_that_does_not_exist_is_a_failure(mailbox: Mailbox, mail_port: int) -> None:
+    delivery = await email(mail_port, to="nobody@example.com").deliver(lease())
+    assert delivery == Delivery(Outcome.FAILED, FailureReason.SMTP, "the mail server answered 550")
+
+
+async def test_a_mail_server_without_starttls_gets_nothing_unless_told_so(mailbox: Mailbox, mail_port: int) -> None:
+    delivery = await email(mail_port, query="").deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.SMTP)
+    assert mailbox.letters == []
+
+
+async def test_a_mail_server_that_is_not_there_or_private(mail_port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    delivery = await email(free).deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.CONNECTION)
+    delivery = await email(mail_port, allow_private=False).deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://mail",
+        "smtp://",
+        "smtp://mail/x",
+        "smtp://user@mail",
+        "smtp://mail?tls=no",
+        "smtp://mail:99999",
+        "smtp://mail?starttls=maybe",
+    ],
+)
+def test_what_is_no_mail_server_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="not an SMTP URL"):
+        server_of(url)
+
+
+def test_a_mail_servers_password_is_not_shown() -> None:
+    server = server_of(f"smtps://user:{CANARY}@mail.example.com")
+    assert (server.port, server.tls, server.starttls, server.password) == (465, True, False, CANARY)
+    assert CANARY not in repr(server)
+
+
+def apprise(receiver: Receiver, *, allow_private: bool) -> AppriseChannel:
+    url = receiver.url.replace("http", "json") + f"/{CANARY}"
+    return AppriseChannel(url, Text("{{ type }}"), Text("{{ payload.student }}"), allow_private=allow_private)
+
+
+async def test_apprise_delivers(receiver: Receiver) -> None:
+    assert (await apprise(receiver, allow_private=True).deliver(lease())).outcome is Outcome.DELIVERED
+    body = json.loads(receiver.requests[0][1])
+    assert (body["title"], body["message"]) == ("booking-created", "Ada")
+
+
+async def test_apprise_does_not_get_to_private_addresses(receiver: Receiver, capfd: pytest.CaptureFixture[str]) -> None:
+    delivery = await apprise(receiver, allow_private=False).deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
+    assert receiver.requests == []
+    assert CANARY not in str(delivery) + "".join(capfd.readouterr())
+
+
+async def test_what_apprise_cannot_deliver_is_tried_again(
+    receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    receiver.status = 500
+    delivery = await apprise(receiver, allow_private=True).deliver(lease())
+    assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.UNKNOWN)
+    assert CANARY not in str(delivery) + "".join(capfd.readouterr())
+
+
+async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: HttpClient) -> None:
+    reference = {"name": "s", "key": "k"}
+    channels = [
+        {"name": "crm", "webhook": {"url": "https://crm.example.com", "signingSecretRef": reference}},
+        {"name": "mail", "email": {"smtpURLSecretRef": reference, "from": "n@example.com", "to": ["a@example.com"]}},
+        {"name": "chat", "apprise": {"urlSecretRef": reference}},
+        {"name": "odd", "apprise": {"urlSecretRef": reference}},
+        {"name": "late", "email": {"smtpURLSecretRef": reference, "from": "n@example.com", "to": ["a@example.com"]}},
+    ]
+    (tmp_path / "pipeline.json").write_text(json.dumps({"channels": channels}))
+    files = {
+        "crm.signingSecretRef": NEW,
+        "mail.smtpURLSecretRef": f"smtps://u:{CANARY}@mail.example.com",
+        "chat.urlSecretRef": "json://example.com",
+        "odd.urlSecretRef": f"nosuchservice://{CANARY}",
+    }
+    for name, value in files.items():
+        (tmp_path / name).write_text(value)
+    settings = settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
+    made = make_channels(settings.live, client, SystemClock())
+    kinds = {name: type(channel).__name__ for name, channel in made.items()}
+    assert kinds == {
+        "crm": "WebhookChannel",
+        "mail": "EmailChannel",
+        "chat": "AppriseChannel",
+        "odd": "_NotConfigured",
+        "late": "_NotConfigured",
+    }
+    for name in ("odd", "late"):
+        delivery = await made[name].deliver(lease())
+        assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.NOT_CONFIGURED)
+        assert CANARY not in delivery.detail
+    (tmp_path / "crm.signingSecretRef").write_text(CANARY)
+    with pytest.raises(SettingsError, match="whsec_ and base64") as caught:
+        settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
+    assert CANARY not in str(caught.value)
+
+
+async def test_a_mail_that_hangs_is_broken_off_and_leaves_no_socket(mail_port: int) -> None:
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with listener:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await email(listener.sockets[0].getsockname()[1]).deliver(lease())
