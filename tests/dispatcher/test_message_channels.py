@@ -368,9 +368,8 @@ async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: H
     assert CANARY not in str(caught.value)
 
 
-async def test_a_mail_that_hangs_is_broken_off_and_leaves_no_socket(mail_port: int) -> None:
-    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    async with listener:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await email(listener.sockets[0].getsockname()[1]).deliver(lease())
+async def test_a_mail_server_that_hangs_can_be_broken_off() -> None:
+    # It takes connections, and never says a word.
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await email(listener.getsockname()[1]).deliver(lease())

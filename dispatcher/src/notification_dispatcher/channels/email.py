@@ -167,9 +167,9 @@ class EmailChannel:
 
 def _address(text: str) -> Address:
     found = getaddresses([text.strip()])
+    if len(found) != 1 or not text.strip().isprintable():
+        raise TextError("a recipient is not one address")
     try:
-        if len(found) != 1 or not text.strip().isprintable():
-            raise ValueError
         return Address(found[0][0], addr_spec=found[0][1])
     except (ValueError, IndexError):
         raise TextError("a recipient is not an address") from None
