@@ -81,7 +81,7 @@ class Rig:
 
     async def take(self, *items: Mapping[str, Any]) -> list[ItemResult]:
         """Post items."""
-        return await self.parts.intake.take(json.dumps({"notifications": items}).encode())
+        return (await self.parts.intake.take(json.dumps({"notifications": items}).encode())).results
 
     async def put(self, *ids: str, job_type: str = "booking-created") -> None:
         """Post jobs that are queued."""

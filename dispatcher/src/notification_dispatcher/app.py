@@ -6,29 +6,26 @@ reports as queued is on disk.
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
 
-import msgspec
-import structlog
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from notification_dispatcher import http_exchange, openapi, tracing
 from notification_dispatcher.alerts import Alerts
 from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.clock import Clock
+from notification_dispatcher.dead_letter_api import DeadLetterApi
 from notification_dispatcher.errors import QueueUnavailableError, RequestError
-from notification_dispatcher.intake import Intake, ItemResult
-from notification_dispatcher.metric_names import METRICS_PATH, DropReason, Result
+from notification_dispatcher.http_exchange import RETRY_SOON, authorize, json_response, problem, read_body
+from notification_dispatcher.intake import Intake, Results
+from notification_dispatcher.metric_names import METRICS_PATH
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.queues.base import JobQueue
@@ -36,12 +33,7 @@ from notification_dispatcher.routes import InForce
 from notification_dispatcher.slack_alerts import SlackAlerts
 from notification_dispatcher.worker import Worker
 
-logger = structlog.get_logger(__name__)
-
-_BODY_SECONDS = 30.0
-"""A body that takes longer to arrive is not waited for."""
-
-_RETRY_SOON = {"Retry-After": "5"}
+_KEY_CHARACTERS = 128
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -66,22 +58,36 @@ class Parts:
 def make_app(parts: Parts) -> Starlette:
     """The application."""
     api = _Api(parts)
+    dead = DeadLetterApi(parts.in_force, parts.queue, parts.monitor, parts.clock)
     return Starlette(
         routes=[
-            Route("/api/notifications", api.post_notifications, methods=["POST"]),
-            Route("/api/notifications/{id:path}", api.get_notification, methods=["GET"]),
-            Route("/api/alerts/test", api.test_alert, methods=["POST"]),
-            Route(METRICS_PATH, api.get_metrics, methods=["GET"]),
-            Route("/healthz", api.healthz, methods=["GET"]),
-            Route("/readyz", api.readyz, methods=["GET"]),
+            _route("/api/notifications", POST=api.post_notifications, GET=dead.list),
+            _route("/api/notifications/{id:path}/replay", POST=dead.replay_one),
+            _route("/api/notifications/{id:path}", GET=api.get_notification, DELETE=dead.delete_one),
+            _route("/api/dead-letters/replay", POST=dead.replay),
+            _route("/api/dead-letters", DELETE=dead.delete),
+            _route("/api/alerts/test", POST=api.test_alert),
+            _route(METRICS_PATH, GET=api.get_metrics),
+            _route("/openapi.json", GET=api.get_openapi),
+            _route("/healthz", GET=api.healthz),
+            _route("/readyz", GET=api.readyz),
         ],
         exception_handlers={
-            RequestError: _refused,
-            QueueUnavailableError: _unavailable,
-            HTTPException: _http_exception,
-            Exception: _bug,
+            RequestError: http_exchange.refused,
+            QueueUnavailableError: http_exchange.unavailable,
+            HTTPException: http_exchange.http_exception,
+            Exception: http_exchange.bug,
         },
     )
+
+
+def _route(path: str, **handlers: Handler) -> Route:
+    """One route for all of a path's methods, so that a wrong one is told every right one."""
+
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, handle, methods=list(handlers))
 
 
 class _Api:
@@ -89,35 +95,44 @@ class _Api:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._openapi = openapi.document()
 
     async def post_notifications(self, request: Request) -> Response:
         """Take a batch."""
-        self._authorize(request)
+        live = self._parts.in_force.live
+        authorize(request, live)
         if self._parts.draining:
-            raise RequestError(503, "the dispatcher is shutting down", _RETRY_SOON)
-        body = await self._body(request)
-        results = await self._parts.intake.take(body)
-        if _all_rejected(results):
-            return _problem(429, "the queue is full", _RETRY_SOON, results)
-        return _json(202, {"results": results})
+            raise RequestError(503, "the dispatcher is shutting down", RETRY_SOON)
+        key = _idempotency_key(request)
+        body = await read_body(request, live.max_body_bytes)
+        taken = await self._parts.intake.take(body, tracing.carried(request.headers), key)
+        if taken.recalled is not None:
+            return json_response(202, taken.recalled, {"Idempotency-Replayed": "true"})
+        if taken.rejected:
+            return problem(429, "the queue is full", RETRY_SOON, results=taken.results)
+        return json_response(202, Results(taken.results))
 
     async def get_notification(self, request: Request) -> Response:
         """Say where a job is."""
-        self._authorize(request)
+        authorize(request, self._parts.in_force.live)
         report = await self._parts.queue.report(request.path_params["id"])
         if report is None:
-            raise RequestError(404, "there is no such notification: it was delivered, evicted, or never queued")
-        return _json(200, report)
+            raise RequestError(404, "there is no such notification: it was evicted, never queued, or is forgotten")
+        return json_response(200, report)
 
     async def test_alert(self, request: Request) -> Response:
         """Send a test alert to Slack, and say what came back."""
-        self._authorize(request)
+        authorize(request, self._parts.in_force.live)
         delivery = await self._parts.slack.test(self._parts.queue.counts().depth, self._parts.worker.active)
         if delivery is None:
             raise RequestError(409, "no Slack webhook is configured: set SLACK_ALERT_WEBHOOK_URL")
         if delivery.outcome is not Outcome.DELIVERED:
             raise RequestError(502, f"Slack did not take the alert: {delivery.detail}")
-        return _json(200, {"status": "sent"})
+        return json_response(200, {"status": "sent"})
+
+    async def get_openapi(self, _: Request) -> Response:
+        """What there is, for programs."""
+        return json_response(200, self._openapi)
 
     async def get_metrics(self, _: Request) -> Response:
         """Every metric, as Prometheus reads them."""
@@ -148,77 +163,16 @@ class _Api:
                 return PlainTextResponse("the queue cannot store\n", 503)
         return PlainTextResponse("ok\n")
 
-    def _authorize(self, request: Request) -> None:
-        token = self._parts.in_force.live.api_token
-        if token is None:
-            return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            given.strip().encode(), token.get_secret_value().encode()
-        ):
-            raise RequestError(401, "a bearer token is needed: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, as far as it may go. Nothing of it is looked at before it is all there."""
-        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RequestError(415, "Content-Type: must be application/json")
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise RequestError(415, "Content-Encoding: compressed bodies are not taken")
-        most = self._parts.in_force.live.max_body_bytes
-        too_large = RequestError(413, f"the body is larger than {most} bytes", {"Connection": "close"})
-        announced = request.headers.get("Content-Length", "")
-        if announced.isdigit() and int(announced) > most:
-            raise too_large
-        chunks, size = [], 0
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > most:
-                        raise too_large
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise RequestError(408, f"the body did not arrive within {_BODY_SECONDS:g} s") from None
-        except ClientDisconnect:
-            raise RequestError(400, "the body ended early") from None
-        return b"".join(chunks)
+def _idempotency_key(request: Request) -> str | None:
+    """The request's key, with or without the quotes of a structured field.
 
-
-def _all_rejected(results: list[ItemResult]) -> bool:
-    """Nothing was taken, and the queue is why."""
-    return all(one.status is Result.DROPPED for one in results) and any(
-        one.reason is DropReason.REJECTED for one in results
-    )
-
-
-def _json(status: int, content: Any) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-def _problem(
-    status: int, detail: str, headers: dict[str, str] | None = None, results: list[ItemResult] | None = None
-) -> Response:
-    content: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    content["detail"] = detail
-    if results is not None:
-        content["results"] = results
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/problem+json")
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)  # noqa: S101  that is what it is registered for
-    return _problem(error.status, str(error), error.headers)
-
-
-async def _unavailable(_: Request, error: Exception) -> Response:
-    logger.error("nothing can be stored", action="queue_unavailable", why=str(error))
-    return _problem(503, "the queue cannot store now; nothing of the request was taken", _RETRY_SOON)
-
-
-async def _http_exception(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  that is what it is registered for
-    return _problem(error.status_code, error.detail, dict(error.headers or {}))
-
-
-async def _bug(_: Request, __: Exception) -> Response:
-    return _problem(500, "an error in the dispatcher; its log says more")
+    Source: draft-ietf-httpapi-idempotency-key-header-06.
+    """
+    text = request.headers.get("Idempotency-Key")
+    if text is None:
+        return None
+    key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    if not 1 <= len(key) <= _KEY_CHARACTERS or not key.isascii() or not key.isprintable():
+        raise RequestError(400, f"Idempotency-Key: must be 1 to {_KEY_CHARACTERS} printable ASCII characters")
+    return key

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
+from notification_dispatcher import tracing
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.channels.http import timed_out
 from notification_dispatcher.clock import Clock
@@ -124,7 +125,10 @@ class Attempts:
                 delivery = Delivery(Outcome.FAILED, FailureReason.NO_CHANNEL, f"there is no channel {name} any more")
             else:
                 async with asyncio.timeout(seconds):
-                    delivery = await channel.deliver(lease)
+                    if lease.trace:
+                        delivery = await tracing.deliver(channel, name, lease)
+                    else:
+                        delivery = await channel.deliver(lease)
         except TimeoutError:
             delivery = timed_out(seconds)
         except Exception as error:  # noqa: BLE001  a channel's fault is no other's

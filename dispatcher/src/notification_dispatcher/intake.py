@@ -1,24 +1,27 @@
 """The door: makes jobs of what was posted, and says what became of each item. `app` calls it.
 
-A batch is decoded in two steps, so that one bad item doesn't fail the others: the list with its items as they came,
-then each item.
+A batch is decoded at once if all of it is well; else in two steps, so that one bad item doesn't fail the others: the
+list with its items as they came, then each item.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from notification_dispatcher import tracing
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import RequestError
 from notification_dispatcher.job import RANKS, Job, new_id
 from notification_dispatcher.metric_names import INVALID_JOB_TYPE, DropReason, Result
 from notification_dispatcher.monitor import Dropped, Monitor
 from notification_dispatcher.pipeline import Priority
-from notification_dispatcher.queues.base import Admission, JobQueue, Verdict
+from notification_dispatcher.queues.base import Admission, JobQueue, Receipt, Verdict
 from notification_dispatcher.routes import InForce
 
 _FARTHEST_MS = 365 * 24 * 3_600_000
@@ -29,18 +32,39 @@ _Key = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[!-~]([ -~]*[!-~])
 """Printable ASCII: it travels in headers."""
 
 
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    notifications: list[msgspec.Raw]
+_Payload = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+_Trace = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
 
 
-class _Item(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Notification(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """One notification job."""
+
     type: _JobType
-    payload: msgspec.Raw
+    payload: _Payload
+    """What is delivered, as it is."""
     id: _Key | None = None
+    """By which repetitions are recognised, and the job is found again. Default: a new one."""
     dedup_key: _Key | None = None
+    """What repetitions are recognised by instead of the id."""
     priority: Priority | None = None
     channels: Annotated[tuple[_JobType, ...], msgspec.Meta(min_length=1, max_length=32)] | None = None
+    """Where to deliver it. Default: as the job type says."""
     deliver_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    """When to deliver it: within a year. Default: at once."""
+    traceparent: _Trace | None = None
+    """The trace that it belongs to. Default: that of the request."""
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """Several notifications, each of which is taken or not by itself."""
+
+    notifications: list[Notification]
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch whose items are still to be looked at one by one, since something is wrong with it."""
+
+    notifications: list[msgspec.Raw]
 
 
 class _Head(msgspec.Struct):
@@ -50,7 +74,7 @@ class _Head(msgspec.Struct):
     id: Any = None
 
 
-class ItemResult(msgspec.Struct, omit_defaults=True):
+class ItemResult(msgspec.Struct, omit_defaults=True, frozen=True):
     """What became of one item."""
 
     id: str | None
@@ -60,8 +84,41 @@ class ItemResult(msgspec.Struct, omit_defaults=True):
     """For people: what is wrong with the item."""
 
 
+class Results(msgspec.Struct):
+    """A result for each item, in order."""
+
+    results: list[ItemResult]
+
+
+class Taken(NamedTuple):
+    """What came of a request."""
+
+    results: list[ItemResult]
+    recalled: bytes | None = None
+    """The answer to the same request, when it came before: nothing of this one was taken."""
+
+    @property
+    def rejected(self) -> bool:
+        """Nothing was taken, and the queue is why."""
+        return all(one.status is Result.DROPPED for one in self.results) and any(
+            one.reason is DropReason.REJECTED for one in self.results
+        )
+
+
+class _Sorted(NamedTuple):
+    """A batch, sorted into what can be stored and what cannot."""
+
+    jobs: list[Job]
+    places: list[int]
+    """Where each job stands among the items."""
+    results: list[ItemResult]
+    dropped: list[Dropped]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_batch = msgspec.json.Decoder(Batch).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_item = msgspec.json.Decoder(_Item).decode
+_decode_item = msgspec.json.Decoder(Notification).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_type = msgspec.json.Decoder(_JobType).decode
 _decode_key = msgspec.json.Decoder(_Key).decode
@@ -69,6 +126,7 @@ _decode_key = msgspec.json.Decoder(_Key).decode
 _WORDS = {
     "^[a-z0-9]([-a-z0-9]*[a-z0-9])?": "lower-case letters, digits and hyphens, such as booking-created",
     "^[!-~]([ -~]*[!-~])?": "printable ASCII characters",
+    "^[0-9a-f]{2}-": "a traceparent, as W3C Trace Context has it",
 }
 
 
@@ -85,35 +143,41 @@ class Intake:
         self._clock = clock
         self._in_force = in_force
 
-    async def take(self, body: bytes) -> list[ItemResult]:
-        """Store a batch; a result for each item, in order.
+    async def take(self, body: bytes, trace: str = "", key: str | None = None) -> Taken:
+        """Store a batch; a result for each item, in order. With a key, the same request is stored once.
 
-        Raises RequestError when the batch as a whole can't be read, QueueUnavailableError when it can't be stored.
+        `trace` is that of the request (`tracing.carried`). Raises RequestError when the batch as a whole can't be read,
+        or the key was used for another; QueueUnavailableError when it can't be stored.
         """
-        items = self._open(body)
-        jobs: list[Job] = []
-        places: list[int] = []
-        dropped: list[Dropped] = []
-        results: list[ItemResult] = []
-        now = self._clock.wall_ms()
-        for number, raw in enumerate(items):
-            made = self._make(raw, now)
-            if isinstance(made, Job):
-                jobs.append(made)
-                places.append(number)
-                results.append(ItemResult(made.id, Result.QUEUED))
-            else:
-                job_type, result = made
-                results.append(result)
-                dropped.append((result.reason or DropReason.INVALID_PAYLOAD, job_type, result.id or ""))
-        await self._enqueue(jobs, places, results, dropped)
-        return results
+        batch = self._sort(self._open(body), trace)
+        if not batch.jobs:
+            return self._told(batch, Admission([], []))
+        limits = self._in_force.live.limits
+        if key is None:
+            return self._told(batch, await self._queue.enqueue(batch.jobs, limits))
+        fingerprint = hashlib.sha256(body).digest()
 
-    def _open(self, body: bytes) -> list[msgspec.Raw]:
+        def answer(admission: Admission) -> bytes:
+            taken = Taken(_results(batch, admission))
+            return b"" if taken.rejected else _encode(Results(taken.results))
+
+        admission = await self._queue.enqueue(batch.jobs, limits, Receipt(key, fingerprint, answer))
+        if admission.recalled is None:
+            return self._told(batch, admission)
+        if admission.recalled.fingerprint != fingerprint:
+            raise RequestError(422, "Idempotency-Key: it was used for another request; take a new one for each")
+        return Taken([], admission.recalled.answer)
+
+    def _open(self, body: bytes) -> Sequence[Notification | msgspec.Raw]:
+        """The batch's items; those of a batch with something wrong as they came."""
+        items: Sequence[Notification | msgspec.Raw]
         try:
             # Strings that are skipped over would not be checked otherwise.
             body.decode()
-            items = _decode_envelope(body).notifications
+            try:
+                items = _decode_batch(body).notifications
+            except msgspec.ValidationError:
+                items = _decode_envelope(body).notifications
         except UnicodeDecodeError:
             raise RequestError(400, "the body is not UTF-8") from None
         except (msgspec.ValidationError, RecursionError) as error:
@@ -127,23 +191,38 @@ class Intake:
             raise RequestError(413, f"notifications: {len(items)} in one batch; at most {most} are taken")
         return items
 
-    def _make(self, raw: msgspec.Raw, now: int) -> Job | tuple[str, ItemResult]:
+    def _sort(self, items: Sequence[Notification | msgspec.Raw], trace: str) -> _Sorted:
+        batch = _Sorted([], [], [], [])
+        now = self._clock.wall_ms()
+        for number, item in enumerate(items):
+            made = self._make(item, now, trace)
+            if isinstance(made, Job):
+                batch.jobs.append(made)
+                batch.places.append(number)
+                batch.results.append(ItemResult(made.id, Result.QUEUED))
+            else:
+                job_type, result = made
+                batch.results.append(result)
+                batch.dropped.append((result.reason or DropReason.INVALID_PAYLOAD, job_type, result.id or ""))
+        return batch
+
+    def _make(self, item: Notification | msgspec.Raw, now: int, trace: str) -> Job | tuple[str, ItemResult]:
         """A job of an item; or what can be said of the item, and its type for the metrics."""
         try:
-            item = _decode_item(raw)
-            job = self._job(item, now)
+            known = item if isinstance(item, Notification) else _decode_item(item)
+            job = self._job(known, now, trace)
         except (msgspec.MsgspecError, RecursionError, _InvalidItemError) as error:
-            head = _head(raw)
+            head = _head(item)
             job_type = _valid(_decode_type, head.type)
             return job_type or INVALID_JOB_TYPE, ItemResult(
                 _valid(_decode_key, head.id), Result.DROPPED, DropReason.INVALID_PAYLOAD, _words(error)
             )
-        if not self._in_force.routes.accepts(item.type):
-            detail = f"type: {item.type} is not one of the pipeline's job types"
-            return item.type, ItemResult(job.id, Result.DROPPED, DropReason.UNKNOWN_JOB_TYPE, detail)
+        if not self._in_force.routes.accepts(job.type):
+            detail = f"type: {job.type} is not one of the pipeline's job types"
+            return job.type, ItemResult(job.id, Result.DROPPED, DropReason.UNKNOWN_JOB_TYPE, detail)
         return job
 
-    def _job(self, item: _Item, now: int) -> Job:
+    def _job(self, item: Notification, now: int, trace: str) -> Job:
         payload = bytes(item.payload)
         if not payload.startswith(b"{"):
             raise _InvalidItemError("payload: must be an object")
@@ -153,6 +232,10 @@ class Intake:
         due = now if item.deliver_at is None else max(now, round(item.deliver_at.timestamp() * 1000))
         if due > now + _FARTHEST_MS:
             raise _InvalidItemError("deliverAt: must be within a year")
+        if item.traceparent is not None:
+            trace = tracing.carried({"traceparent": item.traceparent})
+            if not trace:
+                raise _InvalidItemError("traceparent: must be a traceparent, as W3C Trace Context has it")
         job_id = item.id or new_id()
         return Job(
             id=job_id,
@@ -163,34 +246,44 @@ class Intake:
             channels=item.channels,
             accepted_ms=now,
             due_ms=due,
+            trace=trace,
         )
 
-    async def _enqueue(
-        self, jobs: list[Job], places: list[int], results: list[ItemResult], dropped: list[Dropped]
-    ) -> None:
-        """Store the jobs, and put what became of them in their places among the results."""
-        limits = self._in_force.live.limits
-        admission = await self._queue.enqueue(jobs, limits) if jobs else Admission([], [])
-        gone = {job.id for job in admission.evicted}
+    def _told(self, batch: _Sorted, admission: Admission) -> Taken:
+        """Count what became of a batch, and put it in words."""
         counts: Counter[tuple[Result, str]] = Counter()
-        for place, job, verdict in zip(places, jobs, admission.verdicts, strict=True):
+        dropped = list(batch.dropped)
+        for job, verdict in zip(batch.jobs, admission.verdicts, strict=True):
             match verdict:
-                case Verdict.REJECTED:
-                    dropped.append((DropReason.REJECTED, job.type, job.id))
-                    results[place] = ItemResult(job.id, Result.DROPPED, DropReason.REJECTED, "the queue is full")
+                case Verdict.QUEUED:
+                    counts[Result.QUEUED, job.type] += 1
                 case Verdict.DEDUPLICATED:
                     counts[Result.DEDUPLICATED, job.type] += 1
-                    results[place] = ItemResult(job.id, Result.DEDUPLICATED)
                 case _:
-                    counts[Result.QUEUED, job.type] += 1
-                    if job.id in gone:
-                        # Later items of this very batch took its place.
-                        results[place] = ItemResult(job.id, Result.DROPPED, DropReason.CAPACITY, "the queue is full")
+                    dropped.append((DropReason.REJECTED, job.type, job.id))
         self._monitor.arrived(counts, dropped)
         self._monitor.evicted(admission.evicted)
+        return Taken(_results(batch, admission))
 
 
-def _head(raw: msgspec.Raw) -> _Head:
+def _results(batch: _Sorted, admission: Admission) -> list[ItemResult]:
+    """The results, with what the queue said in its places."""
+    results = list(batch.results)
+    gone = {job.id for job in admission.evicted}
+    for place, job, verdict in zip(batch.places, batch.jobs, admission.verdicts, strict=True):
+        if verdict is Verdict.REJECTED:
+            results[place] = ItemResult(job.id, Result.DROPPED, DropReason.REJECTED, "the queue is full")
+        elif verdict is Verdict.DEDUPLICATED:
+            results[place] = ItemResult(job.id, Result.DEDUPLICATED)
+        elif gone and job.id in gone:
+            # Later items of this very batch took its place.
+            results[place] = ItemResult(job.id, Result.DROPPED, DropReason.CAPACITY, "the queue is full")
+    return results
+
+
+def _head(raw: Notification | msgspec.Raw) -> _Head:
+    if isinstance(raw, Notification):
+        return _Head(raw.type, raw.id)
     try:
         return _decode_head(raw)
     except (msgspec.MsgspecError, RecursionError):

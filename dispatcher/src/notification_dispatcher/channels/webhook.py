@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from notification_dispatcher.channels import trace_headers
 from notification_dispatcher.channels.base import Delivery
 from notification_dispatcher.channels.http import HttpClient, Request
 from notification_dispatcher.channels.signing import signature
@@ -55,6 +56,8 @@ class WebhookChannel:
             "webhook-id": job.id,
             "webhook-timestamp": str(timestamp),
         }
+        if job.trace:
+            headers |= trace_headers.current.get()
         if self._keys:
             headers["webhook-signature"] = signature(self._keys, job.id, timestamp, body)
         return await self._client.post(Request(self._url, body, headers, self._allow_private))
