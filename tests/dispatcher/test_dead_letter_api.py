@@ -106,8 +106,8 @@ async def test_dead_letters_are_listed_page_by_page(api: httpx.AsyncClient, rig:
         ({"limit": "1001"}, "limit: must be"),
         ({"limit": "٣"}, "limit: must be"),
         ({"cursor": "x"}, "cursor: it is not"),
-        ({"cursor": "LTEuLTE="}, "cursor: it is not"),
-        ({"cursor": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTkuMQ=="}, "cursor: it is not"),
+        ({"cursor": "-1-1"}, "cursor: it is not"),
+        ({"cursor": "9999999999999999999-1"}, "cursor: it is not"),
         ({"tpye": "x"}, "tpye: there is no such parameter"),
     ],
 )

@@ -58,7 +58,7 @@ class Notification(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
     """Several notifications, each of which is taken or not by itself."""
 
-    notifications: list[Notification]
+    notifications: Annotated[list[Notification], msgspec.Meta(min_length=1)]
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):

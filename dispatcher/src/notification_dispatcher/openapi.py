@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from notification_dispatcher import __version__
-from notification_dispatcher.dead_letter_api import DeadLetters, Deleted, Replayed, Selection
+from notification_dispatcher.dead_letter_api import CURSOR_PATTERN, DeadLetters, Deleted, Replayed, Selection
 from notification_dispatcher.http_exchange import Problem
 from notification_dispatcher.intake import Batch, ItemResult, Results
 from notification_dispatcher.job import JobReport
@@ -31,13 +31,19 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 _STATE = {"name": "state", "in": "query", "schema": {"enum": ["dead"]}}
-_CURSOR = {"name": "cursor", "in": "query", "description": "`nextCursor` of a page", "schema": {"type": "string"}}
+_CURSOR = {"name": "cursor", "in": "query", "description": "`nextCursor` of a page"} | {
+    "schema": {"type": "string", "pattern": CURSOR_PATTERN}
+}
 _ALL = {"name": "all", "in": "query", "schema": {"type": "boolean"}}
 
 
 def document() -> _Schema:
     """The whole document."""
     _, schemas = msgspec.json.schema_components(_MODELS, ref_template="#/components/schemas/{name}")
+    schemas["Selection"]["anyOf"] = [
+        *({"required": [name], "properties": {name: {"type": "string"}}} for name in ("type", "channel", "reason")),
+        {"required": ["all"], "properties": {"all": {"const": True}}},
+    ]
     return {
         "openapi": "3.1.0",
         "info": {
