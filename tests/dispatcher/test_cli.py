@@ -71,12 +71,12 @@ class Dispatcher:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.requests: list[httpx.Request] = []
         self.answer: Any = None
-        original = httpx.AsyncClient
+        original = httpx.Client
 
-        def client(**options: Any) -> httpx.AsyncClient:
+        def client(**options: Any) -> httpx.Client:
             return original(**options, transport=httpx.MockTransport(self._handle))
 
-        monkeypatch.setattr(httpx, "AsyncClient", client)
+        monkeypatch.setattr(httpx, "Client", client)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
-from typing import IO, Any
+from typing import Any
 
 import click
 import uvloop
 
-from notification_dispatcher import __version__, help_text, logs, run, sending, settings_source
-from notification_dispatcher.errors import DispatcherError, SendError, SettingsError
+from notification_dispatcher import __version__, commands, help_text, logs, run, settings_source, tracing
+from notification_dispatcher.errors import DispatcherError, SettingsError
 
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -29,6 +28,8 @@ def main() -> None:
     Try it:
       notification-dispatcher run                       # port 4000, a queue in notification-queue.db
       notification-dispatcher send --type booking-created --payload '{"student": "Ada"}'
+      notification-dispatcher status booking-4711
+      notification-dispatcher dead list --reason timeout
       curl -s localhost:4000/api/metrics/prometheus | grep plannivo_notification
     Without a channel, jobs fail with the reason no_channel: `run --help` shows how to set one.
     """
@@ -54,7 +55,11 @@ def run_command() -> None:
     try:
         settings = settings_source.read(os.environ)
         logs.configure(settings.fixed.log_format, settings.fixed.log_level)
-        uvloop.run(run.run(settings, lambda: settings_source.read(os.environ)))
+        end_tracing = tracing.export(os.environ)
+        try:
+            uvloop.run(run.run(settings, lambda: settings_source.read(os.environ)))
+        finally:
+            end_tracing()
     except SettingsError as error:
         _complain(error)
         sys.exit(_WRONG_SETTINGS)
@@ -81,37 +86,8 @@ def check_command(output: str) -> None:
     click.echo(help_text.in_force_json(settings) if output == "json" else help_text.in_force(settings))
 
 
-@main.command("send")
-@click.option("--url", default="http://127.0.0.1:4000", show_default=True, help="Where the dispatcher listens.")
-@click.option("--type", "job_type", help="The job type: booking-created, lesson-completed, …")
-@click.option("--payload", default="{}", show_default=True, help="The payload, a JSON object.")
-@click.option("--id", "job_id", help="The job's id, by which repetitions are recognised. Default: a new one.")
-@click.option(
-    "--file",
-    "file",
-    type=click.File("rb"),
-    help='A batch: {"notifications": […]}, a list, or one item a line; - for standard input.',
-)
-@click.option(
-    "--token",
-    envvar="NOTIFICATION_API_TOKEN",
-    help="Bearer token, where one is needed. Default: NOTIFICATION_API_TOKEN.",
-)
-def send_command(**options: Any) -> None:
-    """Send notifications, and print what became of each.
-
-    Ends with 0 when all were queued or are known already, 1 when some were dropped, 2 when nothing was sent.
-    """
-    file: IO[bytes] | None = options.pop("file")
-    try:
-        body = sending.batch(file) if file is not None else sending.single(options)
-        answers = asyncio.run(sending.send(options["url"], options["token"], body))
-    except SendError as error:
-        click.echo(f"notification-dispatcher: {error}", err=True)
-        sys.exit(2)
-    for line in sending.lines(answers):
-        click.echo(line)
-    sys.exit(1 if sending.dropped(answers) else 0)
+for _command in (commands.send, commands.status, commands.dead, commands.test_alert):
+    main.add_command(_command)
 
 
 def _complain(error: SettingsError) -> None:

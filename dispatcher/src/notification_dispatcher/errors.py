@@ -8,7 +8,7 @@
     │   └── QueueUnavailableError   the engine cannot store or read now: disk full, file damaged, closed
     ├── BlockedAddressError    a destination is on an address that its channel may not reach
     ├── RequestError           a request over HTTP cannot be served; it has the status and the sentence
-    └── SendError              the command line's client could not send, or was refused
+    └── ClientError            the command line could not ask, or was refused
 
 Raised below `app`, `worker` and `__main__`, which turn them into answers, retries and exit codes.
 """
@@ -59,5 +59,5 @@ class RequestError(DispatcherError):
         self.headers = dict(headers or {})
 
 
-class SendError(DispatcherError):
-    """Nothing was sent, or the dispatcher refused all of it. The message says why."""
+class ClientError(DispatcherError):
+    """A dispatcher could not be asked, or refused. The message says why."""
