@@ -83,8 +83,7 @@ class Attempts:
         except asyncio.CancelledError:
             return Settlement(lease=lease, settling=Settling.RELEASED, done=done)
         except Exception as error:  # noqa: BLE001  one job must not end the loop, nor run in circles
-            bug = _bug(error, lease)
-            return self._judge(lease, passage, done, {name: bug for name in passage.channels if name not in done})
+            return self._broken(lease, passage, done, error)
         finally:
             seconds = self.clock.monotonic() - began
             # Of the channels, those that were not even tried.
@@ -148,9 +147,11 @@ class Attempts:
         """What becomes of a job that could not even be asked where it wants to go."""
         route = self.in_force.routes.of(lease.type)
         passage = Passage(route, [], dict.fromkeys(lease.channels or route.channels))
+        return self._broken(lease, passage, dict(lease.done), error)
+
+    def _broken(self, lease: Lease, passage: Passage, done: dict[str, str], error: Exception) -> Settlement:
         bug = _bug(error, lease)
-        deliveries = {name: bug for name in passage.channels if name not in lease.done}
-        return self._judge(lease, passage, dict(lease.done), deliveries)
+        return self._judge(lease, passage, done, {name: bug for name in passage.channels if name not in done})
 
     def _judge(
         self, lease: Lease, passage: Passage, done: dict[str, str], deliveries: dict[str, Delivery]

@@ -131,6 +131,9 @@ def dead() -> None:
     """
 
 
+dead.add_command(status, "show")
+
+
 @dead.command("list")
 @_which
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show at most so many.")
@@ -147,16 +150,6 @@ def dead_list(client: Client, limit: int, output: str, **which: str | None) -> N
             break
         query["cursor"] = page["nextCursor"]
     _print(output, {"notifications": found}, _table(found))
-
-
-@dead.command("show")
-@click.argument("job_id", metavar="ID")
-@_output
-@_client
-def dead_show(client: Client, job_id: str, output: str) -> None:
-    """Show one: the same as `status`."""
-    report = client.ask("GET", path_of(job_id))
-    _print(output, report, _described(report))
 
 
 @dead.command("replay")

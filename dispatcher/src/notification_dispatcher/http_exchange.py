@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from notification_dispatcher.errors import RequestError
+from notification_dispatcher.intake import words_of
 from notification_dispatcher.settings import Live
 
 logger = structlog.get_logger(__name__)
@@ -79,9 +80,7 @@ def decoded(body: bytes, kind: type[Content]) -> Content:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        field = path.removesuffix("`").removeprefix(".")
-        raise RequestError(400, f"{field}: {text}" if field else text) from None
+        raise RequestError(400, words_of(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RequestError(400, "the body is not JSON") from None
 

@@ -181,7 +181,7 @@ class Intake:
         except UnicodeDecodeError:
             raise RequestError(400, "the body is not UTF-8") from None
         except (msgspec.ValidationError, RecursionError) as error:
-            raise RequestError(400, _words(error)) from None
+            raise RequestError(400, words_of(error)) from None
         except msgspec.DecodeError as error:
             raise RequestError(400, f"the body is not JSON: {error}") from None
         most = self._in_force.live.max_batch
@@ -215,7 +215,7 @@ class Intake:
             head = _head(item)
             job_type = _valid(_decode_type, head.type)
             return job_type or INVALID_JOB_TYPE, ItemResult(
-                _valid(_decode_key, head.id), Result.DROPPED, DropReason.INVALID_PAYLOAD, _words(error)
+                _valid(_decode_key, head.id), Result.DROPPED, DropReason.INVALID_PAYLOAD, words_of(error)
             )
         if not self._in_force.routes.accepts(job.type):
             detail = f"type: {job.type} is not one of the pipeline's job types"
@@ -297,8 +297,8 @@ def _valid(decode: Any, value: Any) -> str | None:
         return None
 
 
-def _words(error: Exception) -> str:
-    """msgspec's sentence, with the field first and no regular expression."""
+def words_of(error: Exception) -> str:
+    """What msgspec says is wrong, with the field first and no regular expression."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     text, _, path = str(error).partition(" - at `$")

@@ -44,9 +44,10 @@ class Blocked:
 class Lane:
     """One limit's state."""
 
-    def __init__(self, places: int, *, parking: int, circuit: Circuit | None = None) -> None:
+    def __init__(self, circuit: Circuit | None = None, *, places: int = 0) -> None:
+        """It holds nobody back before it is resized."""
         self.places = places
-        self.parking = parking
+        self.parking = 0
         self.circuit = circuit
         self.rate: RateLimit | None = None
         self.parked: deque[Lease] = deque()
@@ -82,9 +83,9 @@ class Lane:
         self.running -= 1
         self._mean += _MEAN_WEIGHT * (seconds - self._mean)
 
-    def resize(self, places: int, parking: int, rate: RateLimitSetting | None) -> None:
-        """Take up other settings. What runs goes on."""
-        self.places, self.parking = places, parking
+    def resize(self, places: int, rate: RateLimitSetting | None) -> None:
+        """Take up other settings, with room to hold back as many as may run. What runs goes on."""
+        self.places = self.parking = places
         if rate is None:
             self.rate = None
             return
@@ -102,15 +103,17 @@ class Lane:
 class Lanes:
     """All lanes, as the settings in force say."""
 
-    def __init__(self, in_force: InForce, ready: deque[Lease], told: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, in_force: InForce, ready: deque[Lease], told: Callable[[str, bool], None], dice: random.Random
+    ) -> None:
         """`ready` takes those that may ask again; `told` hears of each circuit that opens or closes."""
         self._in_force = in_force
         self._ready = ready
         self._told = told
-        self._dice = random.Random()  # noqa: S311  jitter, not cryptography
+        self._dice = dice
         self._channels: dict[str, Lane] = {}
         self._types: dict[str, Lane] = {}
-        self._suspects = Lane(1, parking=0)
+        self._suspects = Lane(places=1)
         """It holds nobody back: who waits for it is not to be leased, and under suspicion again, at the next crash."""
         self._take_up()
 
@@ -168,15 +171,12 @@ class Lanes:
         share = whole if len(settings.channels) <= 1 else (whole + 1) // 2
         before, self._channels = self._channels, {}
         for channel in settings.channels:
-            lane = before.get(channel.name) or Lane(0, parking=0, circuit=Circuit(self._dice))
-            places = min(channel.concurrency or share, whole)
-            lane.resize(places, places, channel.rate_limit)
+            lane = before.get(channel.name) or Lane(Circuit(self._dice))
+            lane.resize(min(channel.concurrency or share, whole), channel.rate_limit)
             self._channels[channel.name] = lane
         before, self._types = self._types, {}
         for one in settings.job_types:
-            if one.concurrency is None and one.rate_limit is None:
-                continue
-            lane = before.get(one.name) or Lane(0, parking=0)
-            places = min(one.concurrency or whole, whole)
-            lane.resize(places, places, one.rate_limit)
-            self._types[one.name] = lane
+            if one.concurrency is not None or one.rate_limit is not None:
+                lane = before.get(one.name) or Lane()
+                lane.resize(min(one.concurrency or whole, whole), one.rate_limit)
+                self._types[one.name] = lane

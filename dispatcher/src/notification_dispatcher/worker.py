@@ -48,8 +48,8 @@ class Worker:
         self._in_force = in_force
         self._monitor = monitor
         self._ready: deque[Lease] = deque()
-        self._lanes = Lanes(in_force, self._ready, monitor.circuit)
         dice = random.Random()  # noqa: S311  jitter, not cryptography
+        self._lanes = Lanes(in_force, self._ready, monitor.circuit, dice)
         self._attempts = Attempts(monitor, clock, in_force, self._lanes, dice)
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._idle: deque[asyncio.Future[None]] = deque()

@@ -27,9 +27,6 @@ from notification_dispatcher.retry import parse_retry_after
 _ANSWER_BYTES = 65_536
 """Read so that the connection can be used again; of a longer answer the rest is dropped, with the connection."""
 
-_MOST_URLS = 256
-"""So many are kept parsed; the channels have few."""
-
 _RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -49,7 +46,6 @@ class HttpClient:
     def __init__(self, clock: Clock, connections: int = 1024) -> None:
         self._clock = clock
         self._connections = connections
-        self._urls: dict[str, URL] = {}
 
     async def __aenter__(self) -> Self:
         self._public = self._session(PublicResolver())
@@ -87,11 +83,7 @@ class HttpClient:
         )
 
     async def _post(self, request: Request) -> Delivery:
-        url = self._urls.get(request.url)
-        if url is None:
-            if len(self._urls) >= _MOST_URLS:
-                self._urls.clear()
-            url = self._urls[request.url] = URL(request.url)
+        url = URL(request.url)
         if not request.allow_private:
             check_literal(url.host or "")
         session = self._private if request.allow_private else self._public
