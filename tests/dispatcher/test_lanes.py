@@ -200,6 +200,18 @@ async def test_other_limits_are_taken_up_while_it_runs(tmp_path: Path) -> None:
         assert len(rig.crm.taken) == 8
 
 
+async def test_a_job_that_wakes_a_slot_too_many_is_run_by_another(tmp_path: Path) -> None:
+    async with rigged(tmp_path, routing(), NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
+        rig.start()
+        await rig.settle()
+        async with rigged(tmp_path, routing(), NOTIFICATION_WORKER_CONCURRENCY="1") as other:
+            rig.parts.in_force.replace(other.parts.in_force.settings, rig.parts.in_force.channels)
+        for name in names_of(4):
+            await rig.put(name)
+            await rig.settle()
+        assert [lease.id for lease in rig.crm.taken] == names_of(4)
+
+
 async def test_what_is_held_back_goes_back_on_a_stop(tmp_path: Path) -> None:
     async with rigged(tmp_path, routing({"concurrency": 1}), NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
         rig.crm.always = 1.0

@@ -148,6 +148,8 @@ class Worker:
             if in_a_row >= _TURN:
                 in_a_row = 0
                 await asyncio.sleep(0)
+        # One too many was woken for a job all the same: another is to take it.
+        self._wake(len(self._ready))
 
     async def _rest(self) -> None:
         self._hungry.set()
