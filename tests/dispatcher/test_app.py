@@ -15,9 +15,8 @@ from notification_dispatcher import metric_names as names
 from notification_dispatcher.app import make_app
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Rank
+from tests.dispatcher.http_caller import GOOD, calling, post, problem
 from tests.dispatcher.rig import ROUTING, Rig, rigged
-
-GOOD = {"type": "booking-created", "payload": {"student": "Ada"}}
 
 
 @pytest.fixture
@@ -28,26 +27,13 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def api(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(rig.parts), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as client:
+    async with calling(rig) as client:
         yield client
-
-
-async def post(api: httpx.AsyncClient, *items: Any) -> httpx.Response:
-    return await api.post("/api/notifications", json={"notifications": items})
 
 
 async def post_raw(api: httpx.AsyncClient, body: bytes, **headers: str) -> httpx.Response:
     sent = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return await api.post("/api/notifications", content=body, headers=sent)
-
-
-def problem(answer: httpx.Response, status: int) -> str:
-    """The sentence of a problem with this status."""
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
-    content = answer.json()
-    assert (content["type"], content["status"]) == ("about:blank", status)
-    return str(content["detail"])
 
 
 async def test_each_item_is_answered_in_order(api: httpx.AsyncClient, rig: Rig) -> None:

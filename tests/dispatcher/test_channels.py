@@ -18,10 +18,9 @@ from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.slack import SlackChannel, message_of
 from notification_dispatcher.channels.webhook import WebhookChannel
 from notification_dispatcher.clock import VirtualClock
-from notification_dispatcher.job import Lease, Rank
 from notification_dispatcher.metric_names import FailureReason
+from tests.dispatcher.destination import CANARY, Destination, lease, listening
 
-CANARY = "sUp3rS3cr3tCanary"
 CLOCK = VirtualClock()
 
 Make = Callable[..., Channel]
@@ -41,47 +40,10 @@ def make(request: pytest.FixtureRequest) -> Make:
     return made
 
 
-def lease(payload: bytes = b'{"student": "Ada"}', attempt: int = 1) -> Lease:
-    return Lease(
-        seq=1,
-        id="b-1",
-        type="booking-created",
-        payload=payload,
-        rank=Rank.NORMAL,
-        channels=None,
-        done={},
-        attempt=attempt,
-        accepted_ms=1_750_000_000_000,
-        due_ms=1_750_000_000_000,
-    )
-
-
-class Destination:
-    """A server that answers as it is told, and remembers what it got."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[], web.Response] = lambda: web.Response(status=204)
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.paths: list[str] = []
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.paths.append(request.path)
-        self.requests.append((dict(request.headers), await request.read()))
-        return self.answer()
-
-
 @pytest.fixture
 async def destination() -> AsyncIterator[Destination]:
-    made = Destination()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/{CANARY}"
-    yield made
-    await runner.cleanup()
+    async with listening() as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ import httpx
 import pytest
 
 from notification_dispatcher import metric_names as names
-from notification_dispatcher.app import make_app
 from notification_dispatcher.channels import trace_headers
 from notification_dispatcher.channels.base import DELIVERED, Delivery
 from notification_dispatcher.job import Lease
 from notification_dispatcher.queues.base import Counts
+from tests.dispatcher.http_caller import GOOD, calling, post, problem
 from tests.dispatcher.rig import REFUSED, Rig, rigged
-from tests.dispatcher.test_app import GOOD, post, problem
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -30,13 +29,12 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def api(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(rig.parts), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as client:
+    async with calling(rig) as client:
         yield client
 
 
 async def post_keyed(api: httpx.AsyncClient, key: str, *items: Any) -> httpx.Response:
-    return await api.post("/api/notifications", json={"notifications": items}, headers={"Idempotency-Key": key})
+    return await post(api, *items, Idempotency_Key=key)
 
 
 async def test_a_request_that_is_sent_again_is_taken_once_and_answered_the_same(
@@ -185,13 +183,11 @@ async def test_dead_letters_are_deleted_one_and_many(api: httpx.AsyncClient, rig
     ],
 )
 async def test_everything_that_is_not_public_asks_for_the_token(tmp_path: Path, method: str, path: str) -> None:
-    async with rigged(tmp_path, NOTIFICATION_API_TOKEN="a-long-enough-token") as rig:
-        transport = httpx.ASGITransport(make_app(rig.parts))
-        async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as api:
-            for authorization in ("", "Bearer wrong", "Basic a-long-enough-token", "Bearer a-long-enough-tokem"):
-                answer = await api.request(method, path, headers={"Authorization": authorization}, json={})
-                problem(answer, 401)
-                assert answer.headers["WWW-Authenticate"] == "Bearer"
+    async with rigged(tmp_path, NOTIFICATION_API_TOKEN="a-long-enough-token") as rig, calling(rig) as api:
+        for authorization in ("", "Bearer wrong", "Basic a-long-enough-token", "Bearer a-long-enough-tokem"):
+            answer = await api.request(method, path, headers={"Authorization": authorization}, json={})
+            problem(answer, 401)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 async def test_methods_that_are_not_there_are_told_those_that_are(api: httpx.AsyncClient) -> None:
@@ -224,7 +220,7 @@ async def test_a_trace_goes_from_the_post_to_the_delivery(api: httpx.AsyncClient
         ({"traceparent": f"00-{'0' * 32}-b7ad6b7169203331-01"}, GOOD),
         ({}, GOOD),
     ):
-        await api.post("/api/notifications", json={"notifications": [item]}, headers=headers)
+        await post(api, item, **headers)
         await rig.settle()
     assert listening.seen == [
         {"traceparent": PARENT, "tracestate": "vendor=1"},

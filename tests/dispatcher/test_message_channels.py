@@ -31,52 +31,17 @@ from notification_dispatcher.channels.templates import DEFAULT_TEXT, Text, TextE
 from notification_dispatcher.channels.webhook import WebhookChannel
 from notification_dispatcher.clock import SystemClock
 from notification_dispatcher.errors import SettingsError
-from notification_dispatcher.job import Lease, Rank
 from notification_dispatcher.metric_names import FailureReason
+from tests.dispatcher.destination import CANARY, Destination, lease, listening
 
-CANARY = "sUp3rS3cr3tCanary"
+ADA = b'{"student": "Ada", "email": "ada@example.com"}'
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
 
-def lease(payload: bytes = b'{"student": "Ada", "email": "ada@example.com"}') -> Lease:
-    return Lease(
-        seq=1,
-        id="b-1",
-        type="booking-created",
-        payload=payload,
-        rank=Rank.NORMAL,
-        channels=None,
-        done={},
-        attempt=1,
-        accepted_ms=1_750_000_000_000,
-        due_ms=1_750_000_000_000,
-    )
-
-
-class Receiver:
-    """Remembers what was posted to it."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.status = 200
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.requests.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
-        return web.Response(status=self.status)
-
-
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+async def receiver() -> AsyncIterator[Destination]:
+    async with listening() as made:
+        yield made
 
 
 @pytest.fixture
@@ -85,9 +50,9 @@ async def client() -> AsyncIterator[HttpClient]:
         yield made
 
 
-async def test_the_receivers_library_verifies_either_signature(receiver: Receiver, client: HttpClient) -> None:
+async def test_the_receivers_library_verifies_either_signature(receiver: Destination, client: HttpClient) -> None:
     channel = WebhookChannel(client, SystemClock(), receiver.url, {}, keys=keys_of(f"{OLD} {NEW}"), allow_private=True)
-    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
+    assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
     headers, body = receiver.requests[0]
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     for secret in (OLD, NEW):
@@ -120,7 +85,7 @@ def test_what_is_no_signing_secret_is_refused_without_showing_it(secret: str) ->
     ],
 )
 def test_what_templates_are_for(source: str, text: str) -> None:
-    assert Text(source).render(lease()) == text
+    assert Text(source).render(lease(ADA)) == text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +131,7 @@ def test_a_template_with_wrong_syntax_is_refused_when_the_settings_are_read(tmp_
         settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
 
 
-async def test_a_payload_cannot_mention_everybody_on_slack(receiver: Receiver, client: HttpClient) -> None:
+async def test_a_payload_cannot_mention_everybody_on_slack(receiver: Destination, client: HttpClient) -> None:
     text = Text("*{{ payload.student }}* <https://example.com|open>", slack_blocks.escape)
     channel = SlackChannel(client, receiver.url, text, allow_private=True)
     await channel.deliver(lease(b'{"student": "<!channel>"}'))
@@ -225,8 +190,8 @@ def email(
 
 async def test_a_mail_arrives(mailbox: Mailbox, mail_port: int) -> None:
     channel = email(mail_port)
-    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
-    assert (await channel.deliver(lease())).outcome is Outcome.DELIVERED
+    assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
+    assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
     first, again = mailbox.letters
     assert (first["To"], first["Subject"], first["From"]) == ("ada@example.com", "Hello Ada", "Example <n@example.com>")
     assert first["Message-ID"] == again["Message-ID"], "a repetition can be told"
@@ -254,18 +219,18 @@ async def test_a_servers_refusal_is_for_now_or_for_good(
     mailbox: Mailbox, mail_port: int, answer: str, outcome: Outcome
 ) -> None:
     mailbox.answer = f"{answer} {CANARY}"
-    delivery = await email(mail_port).deliver(lease())
+    delivery = await email(mail_port).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (outcome, FailureReason.SMTP)
     assert CANARY not in delivery.detail
 
 
 async def test_a_recipient_that_does_not_exist_is_a_failure(mailbox: Mailbox, mail_port: int) -> None:
-    delivery = await email(mail_port, to="nobody@example.com").deliver(lease())
+    delivery = await email(mail_port, to="nobody@example.com").deliver(lease(ADA))
     assert delivery == Delivery(Outcome.FAILED, FailureReason.SMTP, "the mail server answered 550")
 
 
 async def test_a_mail_server_without_starttls_gets_nothing_unless_told_so(mailbox: Mailbox, mail_port: int) -> None:
-    delivery = await email(mail_port, query="").deliver(lease())
+    delivery = await email(mail_port, query="").deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.SMTP)
     assert mailbox.letters == []
 
@@ -273,9 +238,9 @@ async def test_a_mail_server_without_starttls_gets_nothing_unless_told_so(mailbo
 async def test_a_mail_server_that_is_not_there_or_private(mail_port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         free = listener.getsockname()[1]
-    delivery = await email(free).deliver(lease())
+    delivery = await email(free).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.CONNECTION)
-    delivery = await email(mail_port, allow_private=False).deliver(lease())
+    delivery = await email(mail_port, allow_private=False).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
 
 
@@ -303,29 +268,35 @@ def test_a_mail_servers_password_is_not_shown() -> None:
     assert CANARY not in repr(server)
 
 
-def apprise(receiver: Receiver, *, allow_private: bool) -> AppriseChannel:
-    url = receiver.url.replace("http", "json") + f"/{CANARY}"
-    return AppriseChannel(url, Text("{{ type }}"), Text("{{ payload.student }}"), allow_private=allow_private)
+def apprise(receiver: Destination, *, allow_private: bool) -> AppriseChannel:
+    return AppriseChannel(
+        receiver.url.replace("http", "json"),
+        Text("{{ type }}"),
+        Text("{{ payload.student }}"),
+        allow_private=allow_private,
+    )
 
 
-async def test_apprise_delivers(receiver: Receiver) -> None:
-    assert (await apprise(receiver, allow_private=True).deliver(lease())).outcome is Outcome.DELIVERED
+async def test_apprise_delivers(receiver: Destination) -> None:
+    assert (await apprise(receiver, allow_private=True).deliver(lease(ADA))).outcome is Outcome.DELIVERED
     body = json.loads(receiver.requests[0][1])
     assert (body["title"], body["message"]) == ("booking-created", "Ada")
 
 
-async def test_apprise_does_not_get_to_private_addresses(receiver: Receiver, capfd: pytest.CaptureFixture[str]) -> None:
-    delivery = await apprise(receiver, allow_private=False).deliver(lease())
+async def test_apprise_does_not_get_to_private_addresses(
+    receiver: Destination, capfd: pytest.CaptureFixture[str]
+) -> None:
+    delivery = await apprise(receiver, allow_private=False).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
     assert receiver.requests == []
     assert CANARY not in str(delivery) + "".join(capfd.readouterr())
 
 
 async def test_what_apprise_cannot_deliver_is_tried_again(
-    receiver: Receiver, capfd: pytest.CaptureFixture[str]
+    receiver: Destination, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    receiver.status = 500
-    delivery = await apprise(receiver, allow_private=True).deliver(lease())
+    receiver.answer = lambda: web.Response(status=500)
+    delivery = await apprise(receiver, allow_private=True).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.UNKNOWN)
     assert CANARY not in str(delivery) + "".join(capfd.readouterr())
 
@@ -359,7 +330,7 @@ async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: H
         "late": "_NotConfigured",
     }
     for name in ("odd", "late"):
-        delivery = await made[name].deliver(lease())
+        delivery = await made[name].deliver(lease(ADA))
         assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.NOT_CONFIGURED)
         assert CANARY not in delivery.detail
     (tmp_path / "crm.signingSecretRef").write_text(CANARY)
@@ -372,4 +343,4 @@ async def test_a_mail_server_that_hangs_can_be_broken_off() -> None:
     # It takes connections, and never says a word.
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
-            await email(listener.getsockname()[1]).deliver(lease())
+            await email(listener.getsockname()[1]).deliver(lease(ADA))
