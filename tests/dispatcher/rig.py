@@ -17,8 +17,8 @@ from notification_dispatcher.app import Parts
 from notification_dispatcher.channels.base import DELIVERED, Channel, Delivery, Outcome
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.clock import VirtualClock
-from notification_dispatcher.intake import ItemResult
 from notification_dispatcher.job import Lease
+from notification_dispatcher.messages import ItemResult
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.routes import InForce, Routes

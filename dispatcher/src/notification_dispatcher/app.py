@@ -24,7 +24,8 @@ from notification_dispatcher.clock import Clock
 from notification_dispatcher.dead_letter_api import DeadLetterApi
 from notification_dispatcher.errors import QueueUnavailableError, RequestError
 from notification_dispatcher.http_exchange import RETRY_SOON, authorize, json_response, problem, read_body
-from notification_dispatcher.intake import Intake, Results
+from notification_dispatcher.intake import Intake
+from notification_dispatcher.messages import Results
 from notification_dispatcher.metric_names import METRICS_PATH
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.monitor import Monitor

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from notification_dispatcher.errors import RequestError
-from notification_dispatcher.intake import words_of
+from notification_dispatcher.messages import words_of
 from notification_dispatcher.settings import Live
 
 logger = structlog.get_logger(__name__)

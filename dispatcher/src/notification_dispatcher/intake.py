@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,76 +17,24 @@ from notification_dispatcher import tracing
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import RequestError
 from notification_dispatcher.job import RANKS, Job, new_id
+from notification_dispatcher.messages import (
+    Batch,
+    Envelope,
+    Head,
+    ItemResult,
+    JobType,
+    Key,
+    Notification,
+    Results,
+    words_of,
+)
 from notification_dispatcher.metric_names import INVALID_JOB_TYPE, DropReason, Result
 from notification_dispatcher.monitor import Dropped, Monitor
-from notification_dispatcher.pipeline import Priority
 from notification_dispatcher.queues.base import Admission, JobQueue, Receipt, Verdict
 from notification_dispatcher.routes import InForce
 
 _FARTHEST_MS = 365 * 24 * 3_600_000
 """How far ahead a job may be scheduled."""
-
-_JobType = Annotated[str, msgspec.Meta(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")]
-_Key = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[!-~]([ -~]*[!-~])?\Z")]
-"""Printable ASCII: it travels in headers."""
-
-
-_Payload = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-_Trace = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
-
-
-class Notification(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """One notification job."""
-
-    type: _JobType
-    payload: _Payload
-    """What is delivered, as it is."""
-    id: _Key | None = None
-    """By which repetitions are recognised, and the job is found again. Default: a new one."""
-    dedup_key: _Key | None = None
-    """What repetitions are recognised by instead of the id."""
-    priority: Priority | None = None
-    channels: Annotated[tuple[_JobType, ...], msgspec.Meta(min_length=1, max_length=32)] | None = None
-    """Where to deliver it. Default: as the job type says."""
-    deliver_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    """When to deliver it: within a year. Default: at once."""
-    traceparent: _Trace | None = None
-    """The trace that it belongs to. Default: that of the request."""
-
-
-class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    """Several notifications, each of which is taken or not by itself."""
-
-    notifications: Annotated[list[Notification], msgspec.Meta(min_length=1)]
-
-
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch whose items are still to be looked at one by one, since something is wrong with it."""
-
-    notifications: list[msgspec.Raw]
-
-
-class _Head(msgspec.Struct):
-    """What can be told of an item that is invalid."""
-
-    type: Any = None
-    id: Any = None
-
-
-class ItemResult(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What became of one item."""
-
-    id: str | None
-    status: Result
-    reason: DropReason | None = None
-    detail: str = ""
-    """For people: what is wrong with the item."""
-
-
-class Results(msgspec.Struct):
-    """A result for each item, in order."""
-
-    results: list[ItemResult]
 
 
 class Taken(NamedTuple):
@@ -117,17 +64,11 @@ class _Sorted(NamedTuple):
 
 _encode = msgspec.json.Encoder().encode
 _decode_batch = msgspec.json.Decoder(Batch).decode
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_item = msgspec.json.Decoder(Notification).decode
-_decode_head = msgspec.json.Decoder(_Head).decode
-_decode_type = msgspec.json.Decoder(_JobType).decode
-_decode_key = msgspec.json.Decoder(_Key).decode
-
-_WORDS = {
-    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?": "lower-case letters, digits and hyphens, such as booking-created",
-    "^[!-~]([ -~]*[!-~])?": "printable ASCII characters",
-    "^[0-9a-f]{2}-": "a traceparent, as W3C Trace Context has it",
-}
+_decode_head = msgspec.json.Decoder(Head).decode
+_decode_type = msgspec.json.Decoder(JobType).decode
+_decode_key = msgspec.json.Decoder(Key).decode
 
 
 class _InvalidItemError(Exception):
@@ -234,8 +175,6 @@ class Intake:
             raise _InvalidItemError("deliverAt: must be within a year")
         if item.traceparent is not None:
             trace = tracing.carried({"traceparent": item.traceparent})
-            if not trace:
-                raise _InvalidItemError("traceparent: must be a traceparent, as W3C Trace Context has it")
         job_id = item.id or new_id()
         return Job(
             id=job_id,
@@ -281,13 +220,13 @@ def _results(batch: _Sorted, admission: Admission) -> list[ItemResult]:
     return results
 
 
-def _head(raw: Notification | msgspec.Raw) -> _Head:
+def _head(raw: Notification | msgspec.Raw) -> Head:
     if isinstance(raw, Notification):
-        return _Head(raw.type, raw.id)
+        return Head(raw.type, raw.id)
     try:
         return _decode_head(raw)
     except (msgspec.MsgspecError, RecursionError):
-        return _Head()
+        return Head()
 
 
 def _valid(decode: Any, value: Any) -> str | None:
@@ -295,15 +234,3 @@ def _valid(decode: Any, value: Any) -> str | None:
         return str(decode(msgspec.json.encode(value)))
     except msgspec.MsgspecError:
         return None
-
-
-def words_of(error: Exception) -> str:
-    """What msgspec says is wrong, with the field first and no regular expression."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    text, _, path = str(error).partition(" - at `$")
-    for pattern, words in _WORDS.items():
-        if pattern in text:
-            text = f"must be {words}"
-    field = path.removesuffix("`").removeprefix(".")
-    return f"{field}: {text}" if field else text

@@ -85,9 +85,7 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
-        self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
-        ProcessCollector(namespace=self._prefix.removesuffix("_"), registry=registry)
-        InterpreterCollector(self._prefix, registry)
+        self._describe_process()
         self._start_at_zero()
         self.take_up()
 
@@ -179,6 +177,11 @@ class Metrics:
             found = self._labels[job_type] = job_type
             self._start_type(job_type)
         return found
+
+    def _describe_process(self) -> None:
+        self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
+        ProcessCollector(namespace=self._prefix.removesuffix("_"), registry=self.registry)
+        InterpreterCollector(self._prefix, self.registry)
 
     def _start_at_zero(self) -> None:
         for value in (OTHER_JOB_TYPE, INVALID_JOB_TYPE):

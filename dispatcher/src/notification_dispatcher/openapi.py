@@ -13,8 +13,8 @@ import msgspec
 from notification_dispatcher import __version__
 from notification_dispatcher.dead_letter_api import CURSOR_PATTERN, DeadLetters, Deleted, Replayed, Selection
 from notification_dispatcher.http_exchange import Problem
-from notification_dispatcher.intake import Batch, ItemResult, Results
 from notification_dispatcher.job import JobReport
+from notification_dispatcher.messages import Batch, ItemResult, Results
 from notification_dispatcher.metric_names import METRICS_PATH
 
 _MODELS = (Batch, Results, ItemResult, JobReport, Selection, DeadLetters, Replayed, Deleted, Problem)

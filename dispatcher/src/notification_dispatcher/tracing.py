@@ -20,21 +20,18 @@ from notification_dispatcher.channels.trace_headers import FIELDS, current
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.job import Lease
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+"""Of a version that is known, or of a later one that looks the same."""
+
 _TRACESTATE_CHARACTERS = 512
 
 _tracer = trace.get_tracer("notification_dispatcher")
 
 
-def is_traceparent(value: str) -> bool:
-    """Whether it is one, of a version that is known or of a later one that looks the same."""
-    return _TRACEPARENT.fullmatch(value) is not None
-
-
 def carried(headers: Mapping[str, str]) -> str:
     """What a request's headers say of its trace, as a job keeps it; empty when they say nothing usable."""
     parent = headers.get("traceparent", "")
-    if not is_traceparent(parent):
+    if re.fullmatch(TRACEPARENT, parent) is None:
         # The specification has an invalid header ignored, and its companion with it.
         return ""
     state = headers.get("tracestate", "")
