@@ -163,29 +163,6 @@ async def test_a_dead_letter_names_every_channel_that_did_not_get_it(tmp_path: P
             assert [letter.report.id for letter in found] == ["a"], channel
 
 
-async def test_suspects_run_one_at_a_time_and_the_others_beside_them(rig_with_suspects: Rig) -> None:
-    rig = rig_with_suspects
-    rig.crm.always = 1.0
-    await rig.put("good1", "good2")
-    rig.start()
-    await rig.settle()
-    running = {lease.id for lease in rig.crm.taken}
-    assert {"good1", "good2"} < running
-    assert len(running) == 3
-    await rig.pass_time(6, step=0.1)
-    assert {lease.id for lease in rig.crm.taken} == {"good1", "good2", "bad0", "bad1", "bad2"}
-
-
-@pytest.fixture
-async def rig_with_suspects(tmp_path: Path) -> Any:
-    """Three jobs were running when the process ended, twice."""
-    async with rigged(tmp_path, routing(), NOTIFICATION_WORKER_CONCURRENCY="8") as rig:
-        await rig.put(*names_of(3, "bad"))
-        for entry in rig.parts.queue._entries.values():  # type: ignore[attr-defined]
-            entry.crashes = 2
-        yield rig
-
-
 async def test_other_limits_are_taken_up_while_it_runs(tmp_path: Path) -> None:
     async with rigged(tmp_path, routing({"concurrency": 1}), NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
         rig.crm.always = 1.0

@@ -69,7 +69,7 @@ async def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 2"):
+    with pytest.raises(QueueSchemaError, match="has version 99, and this program knows 3"):
         await SqliteQueue(path, VirtualClock()).open()
 
 
@@ -93,6 +93,35 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
         assert (await queue.enqueue([job("ready", clock)], LIMITS)).verdicts == [Verdict.DEDUPLICATED]
         clock.advance(5)
         assert [lease.id for lease in await queue.claim(10)] == ["later"]
+
+
+async def test_suspects_are_leased_one_at_a_time_and_the_others_beside_them(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "queue.db"
+    async with opened(path, clock) as queue:
+        await queue.enqueue([job(name, clock) for name in ("a", "poison", "b")], LIMITS)
+    for _ in range(2):
+        async with opened(path, clock) as queue:
+            assert len(await queue.claim(10)) == 3
+    async with opened(path, clock) as queue:
+        await queue.enqueue([job("new", clock)], LIMITS)
+        first = await queue.claim(10)
+        assert [(lease.id, lease.crashes) for lease in first] == [("a", 2), ("new", 0)]
+        assert await queue.claim(10) == []
+        await queue.settle([Settlement(lease=first[0], settling=Settling.PROCESSED)])
+        await asyncio.wait_for(queue.wait_for_work(), 1)
+        assert [lease.id for lease in await queue.claim(10)] == ["poison"]
+        # It ends the process, and no other suspect with it.
+    async with opened(path, clock) as queue:
+        (b, new) = await queue.claim(10)
+        assert [(lease.id, lease.crashes) for lease in (b, new)] == [("b", 2), ("new", 1)]
+        # One that is to be tried again, or is put off, lets the next go first.
+        await queue.settle([Settlement(lease=b, settling=Settling.RETRY, due_ms=clock.wall_ms() + 5000)])
+        (poison,) = await queue.claim(10)
+        assert (poison.id, poison.crashes, poison.attempt) == ("poison", 3, 1)
+        await queue.settle([Settlement(lease=poison, settling=Settling.FAILED, reason="interrupted")])
+        assert await queue.claim(10) == []
+        clock.advance(5)
+        assert [lease.id for lease in await queue.claim(10)] == ["b"]
 
 
 async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -198,6 +227,9 @@ async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) ->
         sql.VICTIM,
         sql.PROMOTE,
         sql.NEXT_READY,
+        sql.ANY_SUSPECT,
+        sql.PROMOTE_SUSPECT,
+        sql.NEXT_SUSPECT,
         sql.OLDEST_DUE,
         sql.FORGET_OLD,
         sql.FORGET_REQUESTS,

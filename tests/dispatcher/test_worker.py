@@ -171,7 +171,7 @@ async def test_without_a_channel_a_job_fails(tmp_path: Path) -> None:
 
 async def test_a_job_that_ended_the_process_too_often_is_not_run_again(rig: Rig) -> None:
     await rig.put("poison", job_type="instructor-rated")
-    for _ in range(2):
+    for _ in range(3):
         # Leased, and then the process is killed: the engine puts it back, and counts it.
         (lease,) = await rig.parts.queue.claim(1)
         entry = rig.parts.queue._entries[lease.seq]  # type: ignore[attr-defined]

@@ -22,9 +22,13 @@ from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.lanes import Blocked, Lane, Lanes
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.monitor import Monitor
+from notification_dispatcher.queues.base import SUSPICIOUS_CRASHES
 from notification_dispatcher.routes import InForce, Route
 
 logger = structlog.get_logger(__name__)
+
+_FEWEST_CRASHES = SUSPICIOUS_CRASHES + 1
+"""However few attempts a job has: before, it may have been another's fault; then it ran as the only suspect."""
 
 
 class Passage(NamedTuple):
@@ -92,7 +96,7 @@ class Attempts:
                     self.lanes.free(lane, seconds)
 
     async def _run(self, lease: Lease, passage: Passage, done: dict[str, str]) -> Settlement:
-        if lease.crashes >= passage.route.retry.max_attempts:
+        if lease.crashes >= max(passage.route.retry.max_attempts, _FEWEST_CRASHES):
             return self._failed(lease, done, FailureReason.INTERRUPTED, "the process ended each time that it ran")
         if not (lease.channels or passage.route.channels):
             return self._failed(lease, done, FailureReason.NO_CHANNEL, "the pipeline has no channel for it")

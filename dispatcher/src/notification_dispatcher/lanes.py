@@ -1,4 +1,4 @@
-"""Who may run now: a lane for each channel, for each job type that has limits, and for the suspects. `worker` asks.
+"""Who may run now: a lane for each channel, and for each job type that has limits. `worker` asks.
 
 A lane is a number of places, a rate limit and, for a channel, a circuit breaker. A job that finds no way through is
 either held back in memory, close to its turn, or put back into the queue until its turn is expected. Those times are
@@ -19,9 +19,6 @@ from notification_dispatcher.limits import RateLimit
 from notification_dispatcher.metric_names import PostponeReason
 from notification_dispatcher.pipeline import RateLimit as RateLimitSetting
 from notification_dispatcher.routes import InForce
-
-SUSPICIOUS_CRASHES = 2
-"""A job that was running so often when the process ended runs alone from then on: it or another is to blame."""
 
 _RETURNS_PER_SECOND = 500.0
 """So many come back from the queue each second to ask for a lane again, if the lane isn't faster by itself."""
@@ -113,17 +110,14 @@ class Lanes:
         self._dice = dice
         self._channels: dict[str, Lane] = {}
         self._types: dict[str, Lane] = {}
-        self._suspects = Lane(places=1)
-        """It holds nobody back: who waits for it is not to be leased, and under suspicion again, at the next crash."""
         self._take_up()
 
     def guards(self, lease: Lease) -> list[Lane]:
         """The lanes that a job needs whatever its channels are."""
         if self._routes is not self._in_force.routes:
             self._take_up()
-        found = [self._suspects] if lease.crashes >= SUSPICIOUS_CRASHES else []
         lane = self._types.get(lease.type)
-        return found if lane is None else [*found, lane]
+        return [] if lane is None else [lane]
 
     def channel(self, name: str) -> Lane | None:
         """A channel's lane; None if there is no such channel."""

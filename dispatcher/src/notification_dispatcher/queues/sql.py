@@ -9,7 +9,7 @@ cost a claim nothing.
 from __future__ import annotations
 
 from notification_dispatcher.job import HEAD_START_MS, Rank
-from notification_dispatcher.queues.base import State
+from notification_dispatcher.queues.base import SUSPICIOUS_CRASHES, State
 
 # At the door.
 INSERT = """
@@ -65,7 +65,8 @@ WHERE seq IN (SELECT seq FROM ({" UNION ALL ".join(map(_ready, Rank))}) ORDER BY
 RETURNING seq, id, type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace
 """  # noqa: S608
 PROMOTE = f"""
-UPDATE job SET state = {State.READY} WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND ready_ms <= ?
+UPDATE job SET state = {State.READY}
+WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND ready_ms <= ? AND crashes < {SUSPICIOUS_CRASHES}
 """  # noqa: S608
 PROCESSED = f"DELETE FROM job WHERE seq = ? AND state = {State.RUNNING}"  # noqa: S608
 RETRY = f"""
@@ -83,15 +84,29 @@ BURY = f"""
 UPDATE job SET state = {State.DEAD}, done = ?, reason = ?, detail = ?, dead_ms = ?
 WHERE seq = ? AND state = {State.RUNNING}
 """  # noqa: S608
+
+# Suspects: jobs that ran more than once when the process ended. All but the one that is let out wait as scheduled.
 RECOVER = f"""
-UPDATE job SET state = {State.READY}, attempts = attempts - 1, crashes = crashes + 1 WHERE state = {State.RUNNING}
+UPDATE job SET attempts = attempts - 1, crashes = crashes + 1,
+    state = iif(crashes + 1 < {SUSPICIOUS_CRASHES}, {State.READY}, {State.SCHEDULED})
+WHERE state = {State.RUNNING}
 """  # noqa: S608
+_SUSPECTED = f"crashes >= {SUSPICIOUS_CRASHES} AND state <> {State.DEAD}"
+_NONE_IS_OUT = f"NOT EXISTS (SELECT 1 FROM job WHERE {_SUSPECTED} AND state IN ({State.READY}, {State.RUNNING}))"  # noqa: S608
+_WAITING_SUSPECTS = f"FROM job WHERE {_SUSPECTED} AND state = {State.SCHEDULED}"
+ANY_SUSPECT = f"SELECT EXISTS (SELECT 1 FROM job WHERE {_SUSPECTED})"  # noqa: S608
+PROMOTE_SUSPECT = f"""
+UPDATE job SET state = {State.READY}
+WHERE seq = (SELECT seq {_WAITING_SUSPECTS} AND ready_ms <= ? ORDER BY crashes, ready_ms, seq LIMIT 1)
+    AND {_NONE_IS_OUT}
+"""  # noqa: S608
+NEXT_SUSPECT = f"SELECT min(ready_ms) {_WAITING_SUSPECTS} AND {_NONE_IS_OUT}"
 
 # When the wall clock was set. A job that was scheduled for a time of day has neither run nor been postponed.
+_FOR_A_TIME = f"state = {State.SCHEDULED} AND attempts = 0 AND crashes = 0 AND ready_ms = due_ms"
 MOVE_JOBS = f"""
 UPDATE job SET accepted_ms = accepted_ms + ?1, dead_ms = dead_ms + ?1,
-    due_ms = due_ms + iif(state = {State.SCHEDULED} AND attempts = 0 AND ready_ms = due_ms, 0, ?1),
-    ready_ms = ready_ms + iif(state = {State.SCHEDULED} AND attempts = 0 AND ready_ms = due_ms, 0, ?1)
+    due_ms = due_ms + iif({_FOR_A_TIME}, 0, ?1), ready_ms = ready_ms + iif({_FOR_A_TIME}, 0, ?1)
 """  # noqa: S608
 MOVE_DEDUP = "UPDATE dedup SET until_ms = until_ms + ?"
 MOVE_REQUESTS = "UPDATE request SET until_ms = until_ms + ?"
@@ -122,16 +137,17 @@ WHERE seq = ?2
 
 
 # Looking.
-def _earliest(column: str, state: State) -> str:
+def _earliest(column: str, which: str) -> str:
     """The smallest of each rank's smallest: each is one look into an index."""
-    parts = [f"SELECT min({column}) AS found FROM job WHERE state = {state} AND rank = {rank:d}" for rank in Rank]  # noqa: S608
+    parts = [f"SELECT min({column}) AS found FROM job WHERE {which} AND rank = {one:d}" for one in Rank]  # noqa: S608
     return f"SELECT min(found) AS found FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
 
 
-NEXT_READY = _earliest("ready_ms", State.SCHEDULED)
+NEXT_READY = _earliest("ready_ms", f"state = {State.SCHEDULED} AND crashes < {SUSPICIOUS_CRASHES}")
 OLDEST_DUE = f"""
 SELECT min(found) FROM (
-    {_earliest("due_ms", State.READY)} UNION ALL SELECT min(due_ms) FROM job WHERE state = {State.SCHEDULED}
+    {_earliest("due_ms", f"state = {State.READY}")}
+    UNION ALL SELECT min(due_ms) FROM job WHERE state = {State.SCHEDULED}
 )
 """  # noqa: S608
 COUNTS = "SELECT state, count(*) FROM job GROUP BY state"

@@ -59,6 +59,8 @@ class SqliteQueue:
         self._changing = [0] * len(State)
         self._committed = Counts(0, 0, 0, 0)
         self._jumps = ClockJumps(clock)
+        self._suspects = False
+        """Whether there were any when it was opened: they come from nowhere else."""
         self._waking = Waking(clock)
         self._lock: IO[str] | None = None
         self._writer: GroupCommitWriter | None = None
@@ -106,11 +108,13 @@ class SqliteQueue:
 
         def run(connection: sqlite3.Connection) -> tuple[list[Lease], int | None]:
             promoted = connection.execute(sql.PROMOTE, (now,)).rowcount
+            if self._suspects:
+                promoted += connection.execute(sql.PROMOTE_SUSPECT, (now,)).rowcount
             rows = connection.execute(sql.CLAIM, {"count": count}).fetchall()
             self._changing[State.SCHEDULED] -= promoted
             self._changing[State.READY] += promoted - len(rows)
             self._changing[State.RUNNING] += len(rows)
-            return _leases(rows), _number(connection, sql.NEXT_READY)
+            return _leases(rows), self._next_due(connection)
 
         self._waking.claiming()
         leases, next_due = await self._running.do(run)
@@ -131,7 +135,7 @@ class SqliteQueue:
                 self._changing[state] += changed
 
         await self._running.do(run)
-        if others:
+        if others or self._suspects:
             self._waking.now()
 
     async def wait_for_work(self) -> None:
@@ -219,6 +223,12 @@ class SqliteQueue:
         connection.execute(sql.RECOVER)
         for state, count in connection.execute(sql.COUNTS):
             self._changing[state] = count
+        self._suspects = bool(_number(connection, sql.ANY_SUSPECT))
+
+    def _next_due(self, connection: sqlite3.Connection) -> int | None:
+        statements = (sql.NEXT_READY, sql.NEXT_SUSPECT) if self._suspects else (sql.NEXT_READY,)
+        found = [one for statement in statements if (one := _number(connection, statement)) is not None]
+        return min(found, default=None)
 
     def _publish(self) -> None:
         self._committed = Counts(*self._changing)
