@@ -18,15 +18,18 @@ from tests.cluster.locks import private_dir
 from tests.cluster.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
+FAULTS = ROOT / "tests" / "faults"
 SESSIONS = ROOT / "build" / "test-cluster"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the cluster, before -m is applied."""
+    """Mark what needs the cluster and what breaks things, before -m is applied."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+        if FAULTS in item.path.parents:
+            item.add_marker("faults")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from tests.metrics import Scrape
 from tests.pod import free_port
 
 COMMAND = str(Path(sys.executable).with_name("notification-dispatcher"))
+ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 20.0
 
 
 class DispatcherProcess:
     """One process, its log and its port."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], command: Sequence[str] = (COMMAND, "run")) -> None:
+        """`command` starts it; another than the usual one puts something in its way (`tests.faults`)."""
+        self.command = command
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "dispatcher.log"
@@ -46,14 +49,18 @@ class DispatcherProcess:
 
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
-        with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                COMMAND, "run", env=self._environment, stdout=log, stderr=log
-            )
+        await self.launch()
         async with asyncio.timeout(_SECONDS):
             while await self.status("/readyz") != 200:
-                assert self._process.returncode is None, self.log.read_text()
+                assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.02)
+
+    async def launch(self, **variables: str) -> None:
+        """Start it, with these variables too, and don't wait."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command, env={**self._environment, **variables}, cwd=ROOT, stdout=log, stderr=log
+            )
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it with a signal. Returns its exit code."""
@@ -95,10 +102,13 @@ class DispatcherProcess:
 
 
 @asynccontextmanager
-async def dispatcher(folder: Path, routing: Mapping[str, Any], **variables: str) -> AsyncIterator[DispatcherProcess]:
+async def dispatcher(
+    folder: Path, routing: Mapping[str, Any], *, command: Sequence[str] = (COMMAND, "run"), **variables: str
+) -> AsyncIterator[DispatcherProcess]:
     """A process that is ready; it ends with the block."""
     (folder / "routing.json").write_text(json.dumps(routing))
-    made = DispatcherProcess(folder, {"NOTIFICATION_PIPELINE_FILE": str(folder / "routing.json"), **variables})
+    settings = {"NOTIFICATION_PIPELINE_FILE": str(folder / "routing.json"), **variables}
+    made = DispatcherProcess(folder, settings, command)
     await made.start()
     try:
         yield made

@@ -1,0 +1,43 @@
+"""Programs of the system that the fault tests need: found, or installed where that is possible."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def strace() -> str:
+    """The path of strace."""
+    if (found := shutil.which("strace")) is None:
+        _installed("strace")
+        found = shutil.which("strace")
+    assert found is not None
+    return found
+
+
+def libfaketime() -> Path:
+    """The library that gives one process a wall clock of its own."""
+    if not (found := _libraries()):
+        _installed("libfaketime")
+        found = _libraries()
+    return found[0]
+
+
+def _libraries() -> list[Path]:
+    return sorted(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"))
+
+
+@functools.cache
+def _installed(package: str) -> None:
+    """Install a package of Debian's. Without the right to, the test fails and says what to install."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.fail(f"{package} is needed: on Debian, apt-get install {package}", pytrace=False)
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        )
