@@ -82,11 +82,13 @@ class Alerts:
 
     def waited(self, job_type: str, job_id: str, milliseconds: float) -> None:
         """A job was started after this wait."""
-        self._look_at_latency(Alert.HIGH_WAIT, job_type, job_id, milliseconds)
+        if milliseconds >= self._in_force.live.latency_threshold_ms:
+            self._slow(Alert.HIGH_WAIT, job_type, job_id, milliseconds)
 
     def ran(self, job_type: str, job_id: str, milliseconds: float) -> None:
         """An attempt took this long."""
-        self._look_at_latency(Alert.HIGH_DURATION, job_type, job_id, milliseconds)
+        if milliseconds >= self._in_force.live.latency_threshold_ms:
+            self._slow(Alert.HIGH_DURATION, job_type, job_id, milliseconds)
 
     def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
         """A job was evicted or refused because the queue is full."""
@@ -121,10 +123,8 @@ class Alerts:
             value = f"{total} permanent failures"
             self._occurred(Alert.FAILURE_SPIKE, Occurrence(value=value, job_type=last.job_type, job_id=last.job_id))
 
-    def _look_at_latency(self, alert: Alert, job_type: str, job_id: str, milliseconds: float) -> None:
-        if milliseconds >= self._in_force.live.latency_threshold_ms:
-            value = f"{milliseconds:,.0f} ms"
-            self._occurred(alert, Occurrence(value=value, job_type=job_type, job_id=job_id))
+    def _slow(self, alert: Alert, job_type: str, job_id: str, milliseconds: float) -> None:
+        self._occurred(alert, Occurrence(value=f"{milliseconds:,.0f} ms", job_type=job_type, job_id=job_id))
 
     def _occurred(self, alert: Alert, occurrence: Occurrence) -> None:
         state, now = self._states[alert], self._clock.monotonic()

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollec
 from notification_dispatcher import __version__
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.channels.base import Outcome
-from notification_dispatcher.metric_families import CounterFamily, HistogramFamily
+from notification_dispatcher.metric_families import CounterFamily, Distribution, HistogramFamily
 from notification_dispatcher.metric_names import (
     INVALID_JOB_TYPE,
     OTHER_JOB_TYPE,
@@ -50,6 +50,8 @@ class Metrics:
         self._in_force = in_force
         self._labels: dict[str, str] = {}
         self._others = 0
+        self._times: dict[str, tuple[Distribution, Distribution]] = {}
+        """Each job type's waits and durations: every attempt asks for them."""
         self._jobs = self._counter(names.JOBS_TOTAL, "Jobs by outcome.", "result", "job_type")
         self._failures = self._counter(
             names.JOB_FAILURES_TOTAL, "Permanent job failures by root cause.", "reason", "job_type"
@@ -133,15 +135,15 @@ class Metrics:
 
     def waited(self, job_type: str, milliseconds: float) -> None:
         """Observe the wait before an attempt."""
-        self._wait.labels(self.label(job_type)).observe(milliseconds)
+        self._timed(job_type)[0].observe(milliseconds)
 
     def ran(self, job_type: str, milliseconds: float) -> None:
         """Observe an attempt."""
-        self._duration.labels(self.label(job_type)).observe(milliseconds)
+        self._timed(job_type)[1].observe(milliseconds)
 
     def attempted(self, channel: str, outcome: Outcome) -> None:
         """Count one delivery that was tried."""
-        self._attempts.labels(channel, outcome).inc()
+        self._attempts.labels(channel, outcome).value += 1
 
     def postponed(self, reason: PostponeReason) -> None:
         """Count a job that goes back at no cost."""
@@ -178,6 +180,9 @@ class Metrics:
             self._start_type(job_type)
         return found
 
+    def _timed(self, job_type: str) -> tuple[Distribution, Distribution]:
+        return self._times.get(job_type) or self._times[self.label(job_type)]
+
     def _describe_process(self) -> None:
         self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
         ProcessCollector(namespace=self._prefix.removesuffix("_"), registry=self.registry)
@@ -204,8 +209,8 @@ class Metrics:
             self._jobs.labels(result, job_type)
         for reason in FailureReason:
             self._failures.labels(reason, job_type)
-        for metric in (self._retries, self._wait, self._duration):
-            metric.labels(job_type)
+        self._retries.labels(job_type)
+        self._times[job_type] = (self._wait.labels(job_type), self._duration.labels(job_type))
 
     def _counter(self, name: str, text: str, *labels: str) -> CounterFamily:
         return CounterFamily(self.registry, self._prefix + name, text, labels)
