@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from notification_dispatcher.clock import VirtualClock
@@ -124,6 +125,19 @@ async def test_suspects_are_leased_one_at_a_time_and_the_others_beside_them(tmp_
         assert [lease.id for lease in await queue.claim(10)] == ["b"]
 
 
+async def test_many_large_jobs_are_leased_a_few_at_a_time(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    large = b'{"notes": "%s"}' % (b'"\\u0000'.replace(b'"', b'\\"') * 1_200_000)
+    async with opened(tmp_path / "queue.db", clock) as queue:
+        await queue.enqueue([msgspec.structs.replace(job(name, clock), payload=large) for name in "abcd"], LIMITS)
+        first = await queue.claim(10)
+        assert [lease.id for lease in first] == ["a", "b"]
+        assert first[0].payload == large
+        # The rest is there at once: nobody waits for an arrival.
+        await asyncio.wait_for(queue.wait_for_work(), 1)
+        assert [lease.id for lease in await queue.claim(10)] == ["c", "d"]
+
+
 async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     clock, path = VirtualClock(), tmp_path / "queue.db"
     async with opened(path, clock) as queue:
@@ -223,7 +237,10 @@ async def test_who_stops_waiting_leaves_the_others_work_alone(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "statement",
     [
-        sql.CLAIM,
+        sql.DUE,
+        sql.START,
+        sql.STARTED,
+        sql.PROCESSED,
         sql.VICTIM,
         sql.PROMOTE,
         sql.NEXT_READY,

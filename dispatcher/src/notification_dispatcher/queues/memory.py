@@ -91,7 +91,7 @@ class MemoryQueue:
             entry.attempts += 1
             leases.append(lease_of(entry))
         scheduled = [heap[0][0] for heap in self._waiting[State.SCHEDULED].values() if heap]
-        self._waking.claimed(full=len(leases) == count, next_due_ms=min(scheduled, default=None))
+        self._waking.claimed(more=len(leases) == count, next_due_ms=min(scheduled, default=None))
         return leases
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:

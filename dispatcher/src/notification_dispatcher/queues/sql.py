@@ -59,16 +59,26 @@ def _ready(rank: Rank) -> str:
     )
 
 
-CLAIM = f"""
-UPDATE job SET state = {State.RUNNING}, attempts = attempts + 1
-WHERE seq IN (SELECT seq FROM ({" UNION ALL ".join(map(_ready, Rank))}) ORDER BY position, seq LIMIT :count)
-RETURNING seq, id, type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace
+# One row of JSON for many jobs: each row of a result takes the interpreter's lock, which the event loop holds.
+DUE = f"""
+SELECT json_group_array(json_array(seq, length(payload)))
+FROM (SELECT seq FROM ({" UNION ALL ".join(map(_ready, Rank))}) ORDER BY position, seq LIMIT :count)
+JOIN job USING (seq)
 """  # noqa: S608
+START = f"""
+UPDATE job SET state = {State.RUNNING}, attempts = attempts + 1 WHERE seq IN (SELECT value FROM json_each(?))
+"""  # noqa: S608
+STARTED = """
+SELECT json_group_array(json_array(
+    seq, id, type, CAST(payload AS TEXT), rank, json(channels), json(done), attempts,
+    accepted_ms, due_ms, crashes, trace
+)) FROM job WHERE seq IN (SELECT value FROM json_each(?))
+"""
 PROMOTE = f"""
 UPDATE job SET state = {State.READY}
 WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND ready_ms <= ? AND crashes < {SUSPICIOUS_CRASHES}
 """  # noqa: S608
-PROCESSED = f"DELETE FROM job WHERE seq = ? AND state = {State.RUNNING}"  # noqa: S608
+PROCESSED = f"DELETE FROM job WHERE seq IN (SELECT value FROM json_each(?)) AND state = {State.RUNNING}"  # noqa: S608
 RETRY = f"""
 UPDATE job SET state = {State.SCHEDULED}, done = ?1, due_ms = ?2, ready_ms = ?2, reason = ?3, detail = ?4
 WHERE seq = ?5 AND state = {State.RUNNING}

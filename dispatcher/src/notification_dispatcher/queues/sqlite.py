@@ -10,14 +10,14 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 import structlog
 
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueError, QueueUnavailableError
-from notification_dispatcher.job import Job, JobReport, JobState, Lease, Rank, Settlement, Settling
+from notification_dispatcher.job import Job, JobReport, JobState, Lease, Settlement, Settling
 from notification_dispatcher.queues import sql
 from notification_dispatcher.queues.admission import Admitting
 from notification_dispatcher.queues.base import (
@@ -32,11 +32,11 @@ from notification_dispatcher.queues.base import (
     Receipt,
     State,
     Verdict,
-    position,
     report_of,
 )
 from notification_dispatcher.queues.graveyard import Graveyard, dead_letters, kept_of
 from notification_dispatcher.queues.jumps import ClockJumps
+from notification_dispatcher.queues.leasing import lease_due
 from notification_dispatcher.queues.migrations import VERSION
 from notification_dispatcher.queues.sqlite_file import connect, lock
 from notification_dispatcher.queues.waking import Waking
@@ -45,8 +45,6 @@ from notification_dispatcher.queues.writer import GroupCommitWriter
 logger = structlog.get_logger(__name__)
 
 _encode = msgspec.json.encode
-_decode_done = msgspec.json.Decoder(dict[str, str]).decode
-_decode_channels = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 class SqliteQueue:
@@ -106,29 +104,29 @@ class SqliteQueue:
         """Lease what is due."""
         now = await self._now()
 
-        def run(connection: sqlite3.Connection) -> tuple[list[Lease], int | None]:
+        def run(connection: sqlite3.Connection) -> tuple[list[Lease], bool, int | None]:
             promoted = connection.execute(sql.PROMOTE, (now,)).rowcount
             if self._suspects:
                 promoted += connection.execute(sql.PROMOTE_SUSPECT, (now,)).rowcount
-            rows = connection.execute(sql.CLAIM, {"count": count}).fetchall()
+            leases, more = lease_due(connection, count)
             self._changing[State.SCHEDULED] -= promoted
-            self._changing[State.READY] += promoted - len(rows)
-            self._changing[State.RUNNING] += len(rows)
-            return _leases(rows), self._next_due(connection)
+            self._changing[State.READY] += promoted - len(leases)
+            self._changing[State.RUNNING] += len(leases)
+            return leases, more, self._next_due(connection)
 
         self._waking.claiming()
-        leases, next_due = await self._running.do(run)
-        self._waking.claimed(full=len(leases) == count, next_due_ms=next_due)
+        leases, more, next_due = await self._running.do(run)
+        self._waking.claimed(more=more, next_due_ms=next_due)
         return leases
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases in one transaction."""
-        processed = [(one.lease.seq,) for one in settlements if one.settling is Settling.PROCESSED]
+        processed = _encode([one.lease.seq for one in settlements if one.settling is Settling.PROCESSED]).decode()
         others = [one for one in settlements if one.settling is not Settling.PROCESSED]
         now = await self._now()
 
         def run(connection: sqlite3.Connection) -> None:
-            self._changing[State.RUNNING] -= connection.executemany(sql.PROCESSED, processed).rowcount
+            self._changing[State.RUNNING] -= connection.execute(sql.PROCESSED, (processed,)).rowcount
             for one in others:
                 state, changed = _settle(connection, one, now)
                 self._changing[State.RUNNING] -= changed
@@ -265,25 +263,3 @@ def _move(connection: sqlite3.Connection, by_ms: int) -> None:
 def _number(connection: sqlite3.Connection, statement: str) -> int | None:
     (found,) = connection.execute(statement).fetchone()
     return None if found is None else int(found)
-
-
-def _leases(rows: list[Sequence[Any]]) -> list[Lease]:
-    # RETURNING gives no order.
-    rows.sort(key=lambda row: (position(row[9], row[4]), row[0]))
-    return [
-        Lease(
-            seq=seq,
-            id=job_id,
-            type=job_type,
-            payload=payload,
-            rank=Rank(rank),
-            channels=None if channels is None else _decode_channels(channels),
-            done=_decode_done(done),
-            attempt=attempts,
-            accepted_ms=accepted_ms,
-            due_ms=due_ms,
-            crashes=crashes,
-            trace=trace,
-        )
-        for seq, job_id, job_type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace in rows
-    ]

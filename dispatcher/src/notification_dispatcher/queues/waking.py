@@ -26,10 +26,10 @@ class Waking:
         """A claim begins: what comes from now on, it may miss."""
         self._event.clear()
 
-    def claimed(self, *, full: bool, next_due_ms: int | None) -> None:
-        """It ended. `full`: it got all that it asked for, so there may be more at once."""
+    def claimed(self, *, more: bool, next_due_ms: int | None) -> None:
+        """It ended. `more`: there may be more at once."""
         self._alarm_ms = next_due_ms
-        if full:
+        if more:
             self._event.set()
 
     async def wait(self) -> None:
