@@ -106,6 +106,22 @@ async def test_while_a_circuit_is_open_jobs_wait_and_spend_nothing(tmp_path: Pat
         assert scrape.total(names.JOBS_TOTAL, result="failed") == 0
 
 
+async def test_a_probe_that_is_not_even_tried_leaves_the_circuit_to_the_next(tmp_path: Path) -> None:
+    async with rigged(tmp_path, routing(), NOTIFICATION_WORKER_CONCURRENCY="1") as rig:
+        rig.crm.always = AGAIN
+        await rig.put(*names_of(11))
+        for entry in list(rig.parts.queue._entries.values())[10:]:  # type: ignore[attr-defined]
+            entry.crashes = 100
+        rig.start()
+        await rig.settle()
+        assert rig.scrape().total(names.CIRCUIT_OPEN, channel="crm") == 1
+        rig.crm.always = DELIVERED
+        await rig.pass_time(120, step=0.1)
+        scrape = rig.scrape()
+        assert scrape.total(names.JOB_FAILURES_TOTAL, reason="interrupted") == 1
+        assert scrape.total(names.JOBS_TOTAL, result="processed") == 10
+
+
 async def test_many_that_wait_cost_a_bounded_number_of_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with rigged(
         tmp_path, routing({"concurrency": 2}), NOTIFICATION_WORKER_CONCURRENCY="4", NOTIFICATION_QUEUE_CAPACITY="20000"

@@ -9,8 +9,8 @@ import asyncio
 import math
 import random
 import traceback
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -18,6 +18,7 @@ from notification_dispatcher import tracing
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.channels.http import timed_out
 from notification_dispatcher.clock import Clock
+from notification_dispatcher.deadlines import Deadline, Deadlines
 from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.lanes import Blocked, Lane, Lanes
 from notification_dispatcher.metric_names import FailureReason
@@ -31,13 +32,16 @@ _FEWEST_CRASHES = SUSPICIOUS_CRASHES + 1
 """However few attempts a job has: before, it may have been another's fault; then it ran as the only suspect."""
 
 
-class Passage(NamedTuple):
+@dataclass(slots=True)
+class Passage:
     """What a job was let through."""
 
     route: Route
-    guards: list[Lane]
+    guards: Sequence[Lane]
     channels: dict[str, Lane | None]
     """Their lanes, as long as a place is taken there; None where there is no such channel."""
+    began: float = 0.0
+    """Monotonic seconds."""
     later: Blocked | None = None
     """Other channels of the job have no place for it yet."""
 
@@ -51,101 +55,112 @@ class Attempts:
     in_force: InForce
     lanes: Lanes
     dice: random.Random
+    _deadlines: dict[float, Deadlines] = field(default_factory=dict)
+    """By their length."""
 
     def admit(self, lease: Lease) -> Passage | Blocked:
         """Ask the lanes for a way through."""
         now = self.clock.monotonic()
-        guards = self.lanes.guards(lease)
-        route = self.in_force.routes.of(lease.type)
-        for guard in guards:
+        way = self.lanes.way(lease)
+        for guard in way.guards:
             if blocked := guard.blocks(lease.id, now):
                 return blocked
-        free: dict[str, Lane | None] = {}
-        waits = []
-        for name in lease.channels or route.channels:
-            if name in lease.done:
-                continue
-            channel = self.lanes.channel(name)
-            if channel is not None and (blocked := channel.blocks(lease.id, now)):
-                waits.append(blocked)
-            else:
-                free[name] = channel
-        soonest = min(waits, key=lambda one: one.until) if waits else None
-        if soonest is not None and not free:
-            return soonest
-        for lane in (*guards, *free.values()):
+        passage = Passage(way.route, way.guards, {}, now)
+        for name, lane in way.channels:
+            if lane is None or (blocked := lane.blocks(lease.id, now)) is None:
+                passage.channels[name] = lane
+            elif passage.later is None or blocked.until < passage.later.until:
+                passage.later = blocked
+        if passage.later is not None and not passage.channels:
+            return passage.later
+        for guard in way.guards:
+            guard.start(lease.id)
+        for lane in passage.channels.values():
             if lane is not None:
                 lane.start(lease.id)
-        return Passage(route, guards, free, soonest)
+        return passage
 
     async def run(self, lease: Lease, passage: Passage) -> Settlement:
         """One attempt. It is over when this returns, also when it is cancelled: then the job goes back as it is."""
-        began = self.clock.monotonic()
-        done = dict(lease.done)
+        done = lease.done.copy()
         try:
-            return await self._run(lease, passage, done)
+            if refused := self._refused(lease, passage, done):
+                return refused
+            self.monitor.started(lease, max(0, self.clock.wall_ms() - lease.due_ms))
+            try:
+                if len(passage.channels) == 1:
+                    # The usual case, without a task of its own.
+                    (name,) = passage.channels
+                    deliveries = {name: await self._try(name, lease, passage, done)}
+                else:
+                    deliveries = await self._try_all(lease, passage, done)
+            finally:
+                self.monitor.ran(lease, (self.clock.monotonic() - passage.began) * 1000)
+            return self._judge(lease, passage, done, deliveries)
         except asyncio.CancelledError:
             return Settlement(lease=lease, settling=Settling.RELEASED, done=done)
         except Exception as error:  # noqa: BLE001  one job must not end the loop, nor run in circles
             return self._broken(lease, passage, done, error)
         finally:
-            seconds = self.clock.monotonic() - began
-            # Of the channels, those that were not even tried.
-            for lane in (*passage.guards, *passage.channels.values()):
-                if lane is not None:
-                    self.lanes.free(lane, seconds)
+            for lane in passage.guards:
+                self.lanes.free(lane, self.clock.monotonic() - passage.began)
+            for name in passage.channels:
+                self._leave(name, passage, None)
 
-    async def _run(self, lease: Lease, passage: Passage, done: dict[str, str]) -> Settlement:
-        if lease.crashes >= max(passage.route.retry.max_attempts, _FEWEST_CRASHES):
+    def _refused(self, lease: Lease, passage: Passage, done: dict[str, str]) -> Settlement | None:
+        """The end of a job that is not to be attempted at all."""
+        if lease.crashes >= _FEWEST_CRASHES and lease.crashes >= passage.route.retry.max_attempts:
             return self._failed(lease, done, FailureReason.INTERRUPTED, "the process ended each time that it ran")
         if not (lease.channels or passage.route.channels):
             return self._failed(lease, done, FailureReason.NO_CHANNEL, "the pipeline has no channel for it")
-        self.monitor.started(lease, max(0, self.clock.wall_ms() - lease.due_ms))
-        began = self.clock.monotonic()
-        try:
-            if len(passage.channels) == 1:
-                (name,) = passage.channels
-                deliveries = {name: await self._try(name, lease, passage, done)}
-            else:
-                async with asyncio.TaskGroup() as group:
-                    tasks = {
-                        name: group.create_task(self._try(name, lease, passage, done), name=name)
-                        for name in passage.channels
-                    }
-                deliveries = {name: task.result() for name, task in tasks.items()}
-        finally:
-            self.monitor.ran(lease, (self.clock.monotonic() - began) * 1000)
-        return self._judge(lease, passage, done, deliveries)
+        return None
+
+    async def _try_all(self, lease: Lease, passage: Passage, done: dict[str, str]) -> dict[str, Delivery]:
+        """Several channels, side by side."""
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                name: group.create_task(self._try(name, lease, passage, done), name=name) for name in passage.channels
+            }
+        return {name: task.result() for name, task in tasks.items()}
 
     async def _try(self, name: str, lease: Lease, passage: Passage, done: dict[str, str]) -> Delivery:
         """One channel. Whatever it does comes back as a delivery; what is final is noted in `done` at once."""
-        channel = self.in_force.channels.get(name)
-        seconds = passage.route.timeout
-        began = self.clock.monotonic()
         delivery = None
         try:
-            if channel is None:
-                delivery = Delivery(Outcome.FAILED, FailureReason.NO_CHANNEL, f"there is no channel {name} any more")
-            else:
-                async with asyncio.timeout(seconds):
-                    if lease.trace:
-                        delivery = await tracing.deliver(channel, name, lease)
-                    else:
-                        delivery = await channel.deliver(lease)
+            channel = self.in_force.channels.get(name)
+            with self._limit(passage.route.timeout):
+                if channel is None:
+                    delivery = Delivery(
+                        Outcome.FAILED, FailureReason.NO_CHANNEL, f"there is no channel {name} any more"
+                    )
+                elif lease.trace:
+                    delivery = await tracing.deliver(channel, name, lease)
+                else:
+                    delivery = await channel.deliver(lease)
         except TimeoutError:
-            delivery = timed_out(seconds)
+            delivery = timed_out(passage.route.timeout)
         except Exception as error:  # noqa: BLE001  a channel's fault is no other's
             delivery = _bug(error, lease)
         finally:
-            if lane := passage.channels[name]:
-                passage.channels[name] = None
-                now = self.clock.monotonic()
-                self.lanes.delivered(name, lane, delivery, now)
-                self.lanes.free(lane, now - began)
+            self._leave(name, passage, delivery)
         if delivery.outcome is not Outcome.RETRY:
             done[name] = "" if delivery.reason is None else delivery.reason.value
         self.monitor.attempted(name, delivery.outcome)
         return delivery
+
+    def _leave(self, name: str, passage: Passage, delivery: Delivery | None) -> None:
+        """Give a channel's place back, if that was not done. Without a delivery, it was broken off or not even tried."""
+        if lane := passage.channels[name]:
+            passage.channels[name] = None
+            now = self.clock.monotonic()
+            self.lanes.delivered(name, lane, delivery, now)
+            self.lanes.free(lane, now - passage.began)
+
+    def _limit(self, seconds: float) -> Deadline:
+        deadlines = self._deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[seconds] = Deadlines(seconds)
+        return deadlines.limit()
 
     def broken(self, lease: Lease, error: Exception) -> Settlement:
         """What becomes of a job that could not even be asked where it wants to go."""

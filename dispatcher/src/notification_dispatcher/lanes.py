@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from notification_dispatcher.channels.base import Delivery
 from notification_dispatcher.circuit import Circuit
@@ -18,7 +19,7 @@ from notification_dispatcher.job import Lease
 from notification_dispatcher.limits import RateLimit
 from notification_dispatcher.metric_names import PostponeReason
 from notification_dispatcher.pipeline import RateLimit as RateLimitSetting
-from notification_dispatcher.routes import InForce
+from notification_dispatcher.routes import InForce, Route
 
 _RETURNS_PER_SECOND = 500.0
 """So many come back from the queue each second to ask for a lane again, if the lane isn't faster by itself."""
@@ -97,6 +98,16 @@ class Lane:
         return self._tail
 
 
+class Way(NamedTuple):
+    """What stands between a job and its deliveries."""
+
+    route: Route
+    guards: Sequence[Lane]
+    """The lanes that it needs whatever its channels are."""
+    channels: Sequence[tuple[str, Lane | None]]
+    """Those that it is still to be delivered through; None where there is no such channel any more."""
+
+
 class Lanes:
     """All lanes, as the settings in force say."""
 
@@ -110,18 +121,18 @@ class Lanes:
         self._dice = dice
         self._channels: dict[str, Lane] = {}
         self._types: dict[str, Lane] = {}
+        self._ways: dict[str, Way] = {}
         self._take_up()
 
-    def guards(self, lease: Lease) -> list[Lane]:
-        """The lanes that a job needs whatever its channels are."""
+    def way(self, lease: Lease) -> Way:
+        """The lanes that a job has to get through now."""
         if self._routes is not self._in_force.routes:
             self._take_up()
-        lane = self._types.get(lease.type)
-        return [] if lane is None else [lane]
-
-    def channel(self, name: str) -> Lane | None:
-        """A channel's lane; None if there is no such channel."""
-        return self._channels.get(name)
+        way = self._ways.get(lease.type, self._usual)
+        if lease.channels is None and not lease.done:
+            return way
+        left = (name for name in lease.channels or way.route.channels if name not in lease.done)
+        return Way(way.route, way.guards, [(name, self._channels.get(name)) for name in left])
 
     def free(self, lane: Lane, seconds: float) -> None:
         """A job leaves a lane after so long: those that are held back for its place may ask again."""
@@ -174,3 +185,11 @@ class Lanes:
                 lane = before.get(one.name) or Lane()
                 lane.resize(min(one.concurrency or whole, whole), one.rate_limit)
                 self._types[one.name] = lane
+        self._ways = {one.name: self._way(self._routes.of(one.name), one.name) for one in settings.job_types}
+        self._usual = self._way(self._routes.usual)
+
+    def _way(self, route: Route, job_type: str = "") -> Way:
+        guard = self._types.get(job_type)
+        return Way(
+            route, () if guard is None else (guard,), [(name, self._channels.get(name)) for name in route.channels]
+        )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from notification_dispatcher.channels.registry import Channels
 from notification_dispatcher.job import RANKS, Rank
@@ -30,7 +30,7 @@ class Routes:
 
     def __init__(self, live: Live) -> None:
         self.channels = tuple(channel.name for channel in live.routing.channels)
-        self._default = Route(
+        self.usual = Route(
             Rank.NORMAL,
             self.channels,
             live.timeout_ms / 1000,
@@ -46,14 +46,14 @@ class Routes:
 
     def of(self, job_type: str) -> Route:
         """The route of a type; one that isn't configured takes the defaults."""
-        return self._by_type.get(job_type, self._default)
+        return self._by_type.get(job_type, self.usual)
 
     def accepts(self, job_type: str) -> bool:
         """Whether jobs of this type are let in."""
         return self._accepts_unknown or job_type in self._by_type
 
     def _route(self, one: JobType) -> Route:
-        default = self._default.retry
+        default = self.usual.retry
         initial, longest, attempts = default.initial_backoff_ms, default.max_backoff_ms, default.max_attempts
         if one.retry is not None:
             initial = one.retry.initial_backoff.milliseconds if one.retry.initial_backoff else initial
@@ -62,7 +62,7 @@ class Routes:
         return Route(
             RANKS[one.priority],
             self.channels if one.channels is None else one.channels,
-            self._default.timeout if one.timeout is None else one.timeout.seconds,
+            self.usual.timeout if one.timeout is None else one.timeout.seconds,
             # One of the two may come from the pipeline, and the other not fit.
             RetryPolicy(attempts, min(initial, longest), longest),
         )
@@ -75,13 +75,13 @@ class InForce:
     settings: Settings
     routes: Routes
     channels: Channels
+    live: Live = field(init=False)
+    """What can change while the dispatcher runs. It is asked for several times for each job."""
 
-    @property
-    def live(self) -> Live:
-        """What can change while the dispatcher runs."""
-        return self.settings.live
+    def __post_init__(self) -> None:
+        self.live = self.settings.live
 
     def replace(self, settings: Settings, channels: Channels) -> None:
         """Put new settings in force, but for those that are read at the start alone."""
-        self.settings = replace(settings, fixed=self.settings.fixed)
+        self.settings, self.live = replace(settings, fixed=self.settings.fixed), settings.live
         self.routes, self.channels = Routes(settings.live), channels
