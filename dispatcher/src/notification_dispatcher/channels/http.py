@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 from yarl import URL
@@ -30,8 +29,7 @@ _ANSWER_BYTES = 65_536
 _RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is to be posted."""
 
     url: str
@@ -60,8 +58,16 @@ class HttpClient:
 
     async def post(self, request: Request) -> Delivery:
         """POST once. Whatever the destination does, this returns; how long it may take is the caller's to say."""
+        session = self._private if request.allow_private else self._public
+        # Made here: aiohttp would look up each time what kind of payload bytes are.
+        body = aiohttp.BytesPayload(request.body)
         try:
-            return await self._post(request)
+            url = URL(request.url)
+            if not request.allow_private:
+                check_literal(url.host or "")
+            async with session.post(url, data=body, headers=request.headers, allow_redirects=False) as answer:
+                await answer.content.read(_ANSWER_BYTES)
+                return self._judge(answer)
         except TimeoutError:
             return Delivery(Outcome.RETRY, FailureReason.TIMEOUT, "the connection timed out")
         except BlockedAddressError as error:
@@ -81,15 +87,6 @@ class HttpClient:
             trust_env=False,
             auto_decompress=False,
         )
-
-    async def _post(self, request: Request) -> Delivery:
-        url = URL(request.url)
-        if not request.allow_private:
-            check_literal(url.host or "")
-        session = self._private if request.allow_private else self._public
-        async with session.post(url, data=request.body, headers=request.headers, allow_redirects=False) as answer:
-            await answer.content.read(_ANSWER_BYTES)
-            return self._judge(answer)
 
     def _judge(self, answer: aiohttp.ClientResponse) -> Delivery:
         status = answer.status
