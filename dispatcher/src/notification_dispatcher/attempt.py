@@ -149,7 +149,7 @@ class Attempts:
         return delivery
 
     def _leave(self, name: str, passage: Passage, delivery: Delivery | None) -> None:
-        """Give a channel's place back, if that was not done. Without a delivery, it was broken off or not even tried."""
+        """Give a channel's place back, unless that was done. No delivery: it was broken off, or not even tried."""
         if lane := passage.channels[name]:
             passage.channels[name] = None
             now = self.clock.monotonic()

@@ -22,6 +22,7 @@ from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.housekeeping import tidy_up
+from notification_dispatcher.http_protocol import BoundedProtocol
 from notification_dispatcher.intake import Intake
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.monitor import Monitor
@@ -123,12 +124,13 @@ def _make_server(parts: Parts) -> _Server:
     config = uvicorn.Config(
         make_app(parts),
         loop="none",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=2,
     )
     return _Server(config)
