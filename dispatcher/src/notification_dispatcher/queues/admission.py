@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
 
 import msgspec
 
@@ -14,13 +16,15 @@ from notification_dispatcher.queues.base import Admission, Limits, Named, Overfl
 
 _encode = msgspec.json.encode
 
+_SIZES = (64, 16, 4, 1)
+"""So many rows a statement has: few statements for any number of rows, and few of them to be kept prepared."""
+
 
 class Admitting:
     """One batch at the door. `counts` has a number for each `State`, and is kept current."""
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits, now_ms: int, counts: list[int]) -> None:
         self._execute = connection.execute
-        self._execute_many = connection.executemany
         self._limits = limits
         self._now_ms = now_ms
         self._until_ms = now_ms + limits.dedup_window_ms
@@ -55,12 +59,11 @@ class Admitting:
         if self._waiting + len(jobs) > self._limits.capacity:
             return False
         self._execute("SAVEPOINT batch")
-        notes = ((job.dedup_key, job.id, self._until_ms, self._now_ms) for job in jobs)
-        usual = self._execute_many(sql.REMEMBER, notes).rowcount == len(jobs)
-        usual = usual and self._execute_many(sql.INSERT, map(self._row, jobs)).rowcount == len(jobs)
+        notes = [(job.dedup_key, job.id, self._until_ms) for job in jobs]
+        usual = self._store(sql.remember, notes, self._now_ms) == len(jobs)
+        usual = usual and self._store(sql.insert, [self._row(job) for job in jobs]) == len(jobs)
         if usual:
-            own = [(job.id, self._until_ms) for job in jobs if job.dedup_key != job.id]
-            self._execute_many(sql.NOTE_ID, own)
+            self._store(sql.note_ids, [self._id_note(job) for job in jobs if job.dedup_key != job.id])
             scheduled = sum(job.due_ms > self._now_ms for job in jobs)
             self._counts[State.SCHEDULED] += scheduled
             self._counts[State.READY] += len(jobs) - scheduled
@@ -69,27 +72,39 @@ class Admitting:
         self._execute("RELEASE batch")
         return usual
 
-    def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int]:
+    def _store(self, statement: Callable[[int], str], rows: Sequence[Sequence[Any]], *more: int) -> int:
+        """Insert rows, dozens of them with one statement: each takes the interpreter's lock. How many were changed."""
+        changed = start = 0
+        for size in _SIZES:
+            while start + size <= len(rows):
+                values = [*chain.from_iterable(rows[start : start + size]), *more]
+                changed += self._execute(statement(size), values).rowcount
+                start += size
+        return changed
+
+    def _id_note(self, job: Job) -> tuple[str, str, int]:
+        return job.id, job.id, self._until_ms
+
+    def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int, int]:
         state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
         channels = None if job.channels is None else _encode(job.channels).decode()
         key, accepted, due = job.dedup_key, job.accepted_ms, job.due_ms
         # Plain numbers: sqlite3 looks for an adapter of anything else.
-        return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, accepted, due
+        return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, accepted, due, due
 
     def _admit(self, job: Job) -> Verdict:
         if self._waiting >= self._limits.capacity and not self._room_for(job):
             # A repetition is a repetition even when there is no room.
             seen = self._execute(sql.REMEMBERED, (job.dedup_key, self._now_ms)).fetchone()
             return Verdict.REJECTED if seen is None else Verdict.DEDUPLICATED
-        noted = self._execute(sql.REMEMBER, (job.dedup_key, job.id, self._until_ms, self._now_ms)).rowcount
-        if not noted:
+        if not self._store(sql.remember, [(job.dedup_key, job.id, self._until_ms)], self._now_ms):
             return Verdict.DEDUPLICATED
         seq = self._insert(job)
         if seq is None:
             self._execute(sql.FORGET, (job.dedup_key, job.id))
             return Verdict.DEDUPLICATED
         if job.dedup_key != job.id:
-            self._execute(sql.NOTE_ID, (job.id, self._until_ms))
+            self._store(sql.note_ids, [self._id_note(job)])
         self._make_room(seq)
         return Verdict.QUEUED
 
@@ -107,11 +122,11 @@ class Admitting:
     def _insert(self, job: Job) -> int | None:
         """Store it. None when a job of its id still waits or runs."""
         values = self._row(job)
-        cursor = self._execute(sql.INSERT, values)
+        cursor = self._execute(sql.insert(1), values)
         if cursor.rowcount == 0 and self._execute(sql.UNBURY, (job.id,)).rowcount == 1:
             # It failed for good, the window is over, and somebody sends it again: a new job.
             self._counts[State.DEAD] -= 1
-            cursor = self._execute(sql.INSERT, values)
+            cursor = self._execute(sql.insert(1), values)
         if cursor.rowcount == 0:
             return None
         self._counts[values[2]] += 1

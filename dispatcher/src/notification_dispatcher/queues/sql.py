@@ -8,27 +8,47 @@ cost a claim nothing.
 
 from __future__ import annotations
 
+from functools import cache
+
 from notification_dispatcher.job import HEAD_START_MS, Rank
 from notification_dispatcher.queues.base import SUSPICIOUS_CRASHES, State
 
-# At the door.
-INSERT = """
+
+# At the door: statements for so many rows at a time.
+@cache
+def insert(count: int) -> str:
+    """Store jobs. Those whose id is there already are left out."""
+    return f"""
 INSERT INTO job (id, type, state, rank, payload, dedup_key, channels, trace, accepted_ms, due_ms, ready_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10) ON CONFLICT (id) DO NOTHING
-"""
+VALUES {_rows(count, "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?")} ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608
+
+
+@cache
+def remember(count: int) -> str:
+    """Note dedup keys, the time now comes last. Those that are remembered already change no row: it checks as well."""
+    return f"""
+INSERT INTO dedup (key, job_id, until_ms) VALUES {_rows(count, "?, ?, ?")} ON CONFLICT (key) DO UPDATE
+SET job_id = excluded.job_id, until_ms = excluded.until_ms WHERE dedup.until_ms <= ?
+"""  # noqa: S608
+
+
+@cache
+def note_ids(count: int) -> str:
+    """For jobs with a dedup key of their own: so that their ids are known too, once they were delivered."""
+    return f"""
+INSERT INTO dedup (key, job_id, until_ms) VALUES {_rows(count, "char(0) || ?, ?, ?")} ON CONFLICT (key) DO UPDATE
+SET until_ms = excluded.until_ms
+"""  # noqa: S608
+
+
+def _rows(count: int, columns: str) -> str:
+    return ", ".join([f"({columns})"] * count)
+
+
 UNBURY = f"DELETE FROM job WHERE id = ? AND state = {State.DEAD}"  # noqa: S608
 REMEMBERED = "SELECT 1 FROM dedup WHERE key = ? AND until_ms > ?"
-REMEMBER = """
-INSERT INTO dedup (key, job_id, until_ms) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
-SET job_id = excluded.job_id, until_ms = excluded.until_ms WHERE dedup.until_ms <= ?
-"""
-"""Changes no row when the key is remembered already: the check and the note are one statement."""
 FORGET = "DELETE FROM dedup WHERE key IN (?1, char(0) || ?2) AND job_id = ?2"
-NOTE_ID = """
-INSERT INTO dedup (key, job_id, until_ms) VALUES (char(0) || ?1, ?1, ?2) ON CONFLICT (key) DO UPDATE
-SET until_ms = excluded.until_ms
-"""
-"""For a job with a dedup key of its own: so that its id is known too, once it was delivered."""
 FORGET_OLD = "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup WHERE until_ms <= ? LIMIT 1000)"
 RECALL = "SELECT fingerprint, answer FROM request WHERE key = ? AND until_ms > ?"
 RECORD = "INSERT OR REPLACE INTO request (key, fingerprint, answer, until_ms) VALUES (?, ?, ?, ?)"
