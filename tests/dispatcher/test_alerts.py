@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from notification_dispatcher import settings_source
 from notification_dispatcher.alerts import Alerts, Load
 from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
+from notification_dispatcher.metrics import Metrics
+from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.notices import Notice, Occurrence, Status, message_of
 from notification_dispatcher.routes import InForce, Routes
+from tests.dispatcher.destination import lease
 
 VARIABLES = {
     "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "3",
@@ -33,6 +38,7 @@ class Desk:
         self.notices: list[Notice] = []
         self.kept_back: Counter[Alert] = Counter()
         self.alerts = Alerts(self.clock, self.in_force, lambda: self.load, self)
+        self.monitor = Monitor(Metrics(CollectorRegistry(), self.in_force), self.alerts, self.in_force)
 
     def send(self, notice: Notice) -> None:
         self.notices.append(notice)
@@ -46,6 +52,12 @@ class Desk:
     def fail(self, times: int = 1, reason: FailureReason = FailureReason.HTTP_5XX) -> None:
         for number in range(times):
             self.alerts.failed("booking-created", f"b-{number}", reason)
+
+    def wait(self, job_type: str, job_id: str, milliseconds: float) -> None:
+        self.monitor.started(replace(lease(), type=job_type, id=job_id), milliseconds)
+
+    def run(self, job_type: str, job_id: str, milliseconds: float) -> None:
+        self.monitor.ran(replace(lease(), type=job_type, id=job_id), milliseconds)
 
     def depth(self, depth: int) -> None:
         self.load = Load(depth, 4)
@@ -167,19 +179,19 @@ def test_a_backlog_that_comes_and_goes_is_told_once_in_a_cooldown(desk: Desk) ->
 
 
 def test_wait_and_duration_are_two_alerts(desk: Desk) -> None:
-    desk.alerts.waited("booking-created", "b-1", 4999)
-    desk.alerts.ran("booking-created", "b-1", 4999)
+    desk.wait("booking-created", "b-1", 4999)
+    desk.run("booking-created", "b-1", 4999)
     assert desk.told == []
-    desk.alerts.waited("booking-created", "b-2", 5000)
-    desk.alerts.ran("lesson-completed", "l-1", 6120.4)
+    desk.wait("booking-created", "b-2", 5000)
+    desk.run("lesson-completed", "l-1", 6120.4)
     assert desk.told == [(Alert.HIGH_WAIT, Status.FIRING), (Alert.HIGH_DURATION, Status.FIRING)]
     assert desk.notices[1].occurrence == Occurrence("6,120 ms", "lesson-completed", "l-1")
 
 
 def test_slow_jobs_are_over_when_none_came_for_a_cooldown(desk: Desk) -> None:
-    desk.alerts.ran("t", "1", 5000)
+    desk.run("t", "1", 5000)
     desk.pass_time(60)
-    desk.alerts.ran("t", "2", 5000)
+    desk.run("t", "2", 5000)
     desk.pass_time(119)
     assert len(desk.told) == 1
     desk.pass_time(1)
@@ -199,7 +211,7 @@ def test_drops_fire_at_the_first(desk: Desk) -> None:
 def test_one_alerts_cooldown_is_no_others(desk: Desk) -> None:
     desk.fail(3)
     desk.depth(10)
-    desk.alerts.ran("t", "1", 5000)
+    desk.run("t", "1", 5000)
     assert len(desk.told) == 3
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from notification_dispatcher.clock import Clock
+from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
 from notification_dispatcher.notices import Notice, Occurrence, Status
 from notification_dispatcher.routes import InForce
@@ -80,15 +81,9 @@ class Alerts:
         self._last_failure = Occurrence(job_type=job_type, job_id=job_id)
         self._look_at_failures()
 
-    def waited(self, job_type: str, job_id: str, milliseconds: float) -> None:
-        """A job was started after this wait."""
-        if milliseconds >= self._in_force.live.latency_threshold_ms:
-            self._slow(Alert.HIGH_WAIT, job_type, job_id, milliseconds)
-
-    def ran(self, job_type: str, job_id: str, milliseconds: float) -> None:
-        """An attempt took this long."""
-        if milliseconds >= self._in_force.live.latency_threshold_ms:
-            self._slow(Alert.HIGH_DURATION, job_type, job_id, milliseconds)
+    def slow(self, alert: Alert, job: Lease, milliseconds: float) -> None:
+        """A job was started after so long a wait, or an attempt took so long: the threshold at least."""
+        self._occurred(alert, Occurrence(value=f"{milliseconds:,.0f} ms", job_type=job.type, job_id=job.id))
 
     def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
         """A job was evicted or refused because the queue is full."""
@@ -122,9 +117,6 @@ class Alerts:
             last = self._last_failure
             value = f"{total} permanent failures"
             self._occurred(Alert.FAILURE_SPIKE, Occurrence(value=value, job_type=last.job_type, job_id=last.job_id))
-
-    def _slow(self, alert: Alert, job_type: str, job_id: str, milliseconds: float) -> None:
-        self._occurred(alert, Occurrence(value=f"{milliseconds:,.0f} ms", job_type=job_type, job_id=job_id))
 
     def _occurred(self, alert: Alert, occurrence: Occurrence) -> None:
         state, now = self._states[alert], self._clock.monotonic()

@@ -46,8 +46,9 @@ class Distribution:
 
     def observe(self, value: float) -> None:
         """Count a value. Bounds are inclusive."""
-        self._recent.append(value)
-        if len(self._recent) >= _GATHERED:
+        recent = self._recent
+        recent.append(value)
+        if len(recent) >= _GATHERED:
             self._fold()
 
     def read(self) -> tuple[list[int], float]:
@@ -94,6 +95,11 @@ class _Family(Collector, Generic[Child]):
 
 class CounterFamily(_Family[Counted]):
     """A counter with labels."""
+
+    def count(self, *values: str) -> None:
+        """Count once in the series with these label values."""
+        child = self._children.get(values)
+        (self.labels(*values) if child is None else child).value += 1
 
     def _make(self) -> Counted:
         return Counted()

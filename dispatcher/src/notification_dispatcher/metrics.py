@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -40,6 +41,13 @@ _OTHER_TYPES = 50
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
+class Times(NamedTuple):
+    """One job type's series, in milliseconds."""
+
+    waits: Distribution
+    durations: Distribution
+
+
 class Metrics:
     """What is counted."""
 
@@ -50,14 +58,14 @@ class Metrics:
         self._in_force = in_force
         self._labels: dict[str, str] = {}
         self._others = 0
-        self._times: dict[str, tuple[Distribution, Distribution]] = {}
-        """Each job type's waits and durations: every attempt asks for them."""
+        self.times: dict[str, Times] = {}
+        """By job type, of those that have a label value of their own."""
         self._jobs = self._counter(names.JOBS_TOTAL, "Jobs by outcome.", "result", "job_type")
         self._failures = self._counter(
             names.JOB_FAILURES_TOTAL, "Permanent job failures by root cause.", "reason", "job_type"
         )
         self._dropped = self._counter(names.JOBS_DROPPED_TOTAL, "Jobs discarded before execution.", "reason")
-        self._attempts = self._counter(
+        self.attempts = self._counter(
             names.DELIVERY_ATTEMPTS_TOTAL, "Deliveries tried, by channel and outcome.", "channel", "outcome"
         )
         self._retries = self._counter(names.RETRIES_TOTAL, "Jobs put back for another attempt.", "job_type")
@@ -111,7 +119,7 @@ class Metrics:
             self._labels[job_type] = job_type
             self._start_type(job_type)
         for channel, outcome in product(self._in_force.routes.channels, Outcome):
-            self._attempts.labels(channel, outcome)
+            self.attempts.labels(channel, outcome)
         for channel in self._in_force.routes.channels:
             self._circuit.labels(channel)
 
@@ -133,17 +141,9 @@ class Metrics:
         """Count a job that goes back for another attempt."""
         self._retries.labels(self.label(job_type)).inc()
 
-    def waited(self, job_type: str, milliseconds: float) -> None:
-        """Observe the wait before an attempt."""
-        self._timed(job_type)[0].observe(milliseconds)
-
-    def ran(self, job_type: str, milliseconds: float) -> None:
-        """Observe an attempt."""
-        self._timed(job_type)[1].observe(milliseconds)
-
-    def attempted(self, channel: str, outcome: Outcome) -> None:
-        """Count one delivery that was tried."""
-        self._attempts.labels(channel, outcome).value += 1
+    def times_of(self, job_type: str) -> Times:
+        """The series of any job type's waits and durations."""
+        return self.times[self.label(job_type)]
 
     def postponed(self, reason: PostponeReason) -> None:
         """Count a job that goes back at no cost."""
@@ -180,9 +180,6 @@ class Metrics:
             self._start_type(job_type)
         return found
 
-    def _timed(self, job_type: str) -> tuple[Distribution, Distribution]:
-        return self._times.get(job_type) or self._times[self.label(job_type)]
-
     def _describe_process(self) -> None:
         self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
         ProcessCollector(namespace=self._prefix.removesuffix("_"), registry=self.registry)
@@ -210,7 +207,7 @@ class Metrics:
         for reason in FailureReason:
             self._failures.labels(reason, job_type)
         self._retries.labels(job_type)
-        self._times[job_type] = (self._wait.labels(job_type), self._duration.labels(job_type))
+        self.times[job_type] = Times(self._wait.labels(job_type), self._duration.labels(job_type))
 
     def _counter(self, name: str, text: str, *labels: str) -> CounterFamily:
         return CounterFamily(self.registry, self._prefix + name, text, labels)

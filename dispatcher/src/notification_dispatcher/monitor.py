@@ -13,9 +13,10 @@ import structlog
 from notification_dispatcher.alerts import Alerts
 from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.job import Lease, Settlement, Settling
-from notification_dispatcher.metric_names import DropReason, FailureReason, PostponeReason, RemovalReason, Result
+from notification_dispatcher.metric_names import Alert, DropReason, FailureReason, PostponeReason, RemovalReason, Result
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.queues.base import Named
+from notification_dispatcher.routes import InForce
 
 logger = structlog.get_logger(__name__)
 
@@ -26,9 +27,13 @@ Dropped = tuple[DropReason, str, str]
 class Monitor:
     """Metrics and alerts, told together."""
 
-    def __init__(self, metrics: Metrics, alerts: Alerts) -> None:
+    def __init__(self, metrics: Metrics, alerts: Alerts, in_force: InForce) -> None:
         self._metrics = metrics
         self._alerts = alerts
+        self._in_force = in_force
+        # Asked for twice by every attempt, where a call more is a percent more.
+        self._times = metrics.times
+        self._attempts = metrics.attempts
 
     def arrived(self, results: Counter[tuple[Result, str]], dropped: Sequence[Dropped]) -> None:
         """A batch came in: how many were queued or deduplicated, by type, and what was dropped at the door."""
@@ -45,8 +50,10 @@ class Monitor:
 
     def started(self, lease: Lease, wait_ms: float) -> None:
         """An attempt begins."""
-        self._metrics.waited(lease.type, wait_ms)
-        self._alerts.waited(lease.type, lease.id, wait_ms)
+        times = self._times.get(lease.type) or self._metrics.times_of(lease.type)
+        times.waits.observe(wait_ms)
+        if wait_ms >= self._in_force.live.latency_threshold_ms:
+            self._alerts.slow(Alert.HIGH_WAIT, lease, wait_ms)
 
     def postponed(self, reason: PostponeReason) -> None:
         """A job goes back until its turn comes."""
@@ -73,16 +80,19 @@ class Monitor:
 
     def attempted(self, channel: str, outcome: Outcome) -> None:
         """One channel was tried."""
-        self._metrics.attempted(channel, outcome)
+        self._attempts.count(channel, outcome)
 
     def ran(self, lease: Lease, duration_ms: float) -> None:
         """An attempt ended, however."""
-        self._metrics.ran(lease.type, duration_ms)
-        self._alerts.ran(lease.type, lease.id, duration_ms)
+        times = self._times.get(lease.type) or self._metrics.times_of(lease.type)
+        times.durations.observe(duration_ms)
+        if duration_ms >= self._in_force.live.latency_threshold_ms:
+            self._alerts.slow(Alert.HIGH_DURATION, lease, duration_ms)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """What became of jobs is stored."""
-        processed = Counter([one.lease.type for one in settlements if one.settling is Settling.PROCESSED])
+        done = Settling.PROCESSED
+        processed = Counter([one.lease.type for one in settlements if one.settling is done])
         for job_type, count in processed.items():
             self._metrics.jobs(Result.PROCESSED, job_type, count)
         if processed.total() < len(settlements):

@@ -83,7 +83,7 @@ def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Cl
     metrics = Metrics(CollectorRegistry(), in_force)
     slack = SlackAlerts(client, clock, in_force, metrics)
     alerts = Alerts(clock, in_force, lambda: Load(depth(), worker.active), slack)
-    monitor = Monitor(metrics, alerts)
+    monitor = Monitor(metrics, alerts, in_force)
     worker = Worker(queue, monitor, clock, in_force)
     metrics.watch(queue.counts, depth, lambda: worker.active)
     intake = Intake(queue, monitor, clock, in_force)
