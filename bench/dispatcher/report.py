@@ -164,7 +164,7 @@ def _no_op(made: _Table, found: Mapping[str, Any]) -> list[str]:
         "",
         f"No-op jobs, one worker process each: a backlog ({backlog}) drained, then half of that rate offered",
         *_aligned(rows),
-        f"  Ours accepts as well: its half load is half of what it accepts and delivers, {made.of('ours half_per_s')} jobs/s.",
+        f"  Half load, ours: half of what it accepts and delivers at once, {made.of('ours half_per_s')} jobs/s.",
         "  Ours commits with fsync before it answers and before a job is gone; Redis runs without persistence.",
     ]
 
