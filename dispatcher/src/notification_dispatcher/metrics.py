@@ -89,12 +89,7 @@ class Metrics:
         self._threshold = self._gauge(names.THRESHOLD, "The alert thresholds in force.", "threshold")
         self._config = self._gauge(names.CONFIG_INFO, "The settings in force, as a hash. Always 1.", "hash")
         self._oldest = self._gauge(names.OLDEST_JOB_AGE_SECONDS, "Time since the job that waits longest became due.")
-        self.loop_lag = Histogram(
-            self._prefix + names.EVENT_LOOP_LAG_SECONDS,
-            "How late the event loop ran what was due.",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
-        )
+        self.loop_lag = self._loop_lag()
         self._describe_process()
         self._start_at_zero()
         self.take_up()
@@ -179,6 +174,10 @@ class Metrics:
             found = self._labels[job_type] = job_type
             self._start_type(job_type)
         return found
+
+    def _loop_lag(self) -> Histogram:
+        name, text = self._prefix + names.EVENT_LOOP_LAG_SECONDS, "How late the event loop ran what was due."
+        return Histogram(name, text, buckets=_LAG_BUCKETS, registry=self.registry)
 
     def _describe_process(self) -> None:
         self._gauge(names.BUILD_INFO, "The version that runs. Always 1.", "version").labels(__version__).set(1)
