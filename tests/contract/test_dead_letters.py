@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from notification_dispatcher.clock import VirtualClock, rfc3339
 from notification_dispatcher.job import JobState, Settling
 from notification_dispatcher.queues.base import (
@@ -172,7 +174,7 @@ async def test_a_postponed_job_keeps_its_age_and_spends_nothing(
     await caller.put(caller.job("a"))
     due = clock.wall_ms()
     (lease,) = await queue.claim(1)
-    await queue.settle([end(lease, Settling.POSTPONED, due_ms=due + 5000, done={"team": ""})])
+    await queue.settle([end(lease, Settling.POSTPONED, again_at=clock.monotonic() + 5, done={"team": ""})])
     assert queue.counts() == Counts(ready=0, scheduled=1, running=0, dead=0)
     assert await queue.oldest_due_ms() == due
     clock.advance(4.999)
@@ -190,7 +192,7 @@ async def test_back_offs_keep_their_length(queue: JobQueue, caller: Caller, cloc
         name = f"after {jump}"
         await caller.put(caller.job(name))
         (lease,) = await queue.claim(1)
-        await queue.settle([end(lease, Settling.RETRY, due_ms=clock.wall_ms() + 10_000, reason="timeout")])
+        await queue.settle([end(lease, Settling.RETRY, again_at=clock.monotonic() + 10, reason="timeout")])
         clock.jump(jump)
         clock.advance(9.9)
         assert await caller.claim() == []
@@ -210,6 +212,47 @@ async def test_what_is_scheduled_for_a_time_of_day_is_not_moved(
     assert await caller.claim() == []
     clock.advance(1)
     assert await caller.claim() == ["later"]
+
+
+async def test_a_back_off_keeps_its_length_if_the_clock_is_set_before_it_is_stored(
+    queue: JobQueue, caller: Caller, clock: VirtualClock
+) -> None:
+    for jump in (3600, -3600, 86_400):
+        name = f"after {jump}"
+        await caller.put(caller.job(name))
+        (lease,) = await queue.claim(1)
+        settlement = end(lease, Settling.RETRY, again_at=clock.monotonic() + 10, reason="timeout")
+        clock.jump(jump)
+        clock.advance(2)
+        await queue.settle([settlement])
+        clock.advance(7.9)
+        assert await caller.claim() == []
+        clock.advance(0.1)
+        (again,) = await queue.claim(1)
+        assert again.id == name
+        await queue.settle([end(again)])
+
+
+async def test_a_wait_is_told_on_the_clock_that_nobody_sets(
+    queue: JobQueue, caller: Caller, clock: VirtualClock
+) -> None:
+    clock.advance(100)
+    await caller.put(caller.job("a"), caller.job("timed", due_in=1800))
+    clock.advance(2)
+    clock.jump(3600)
+    # What the clock jumped over is due now, and has not waited since.
+    waits = {lease.id: clock.monotonic() - lease.eligible_at for lease in await queue.claim(2)}
+    assert waits == {"a": pytest.approx(2), "timed": pytest.approx(0)}
+
+
+async def test_a_job_that_comes_while_the_clock_is_set_back_waits_no_hour(
+    queue: JobQueue, caller: Caller, clock: VirtualClock
+) -> None:
+    job = caller.job("a")
+    clock.jump(-3600)
+    await caller.put(job)
+    (lease,) = await queue.claim(1)
+    assert (lease.accepted_ms, lease.due_ms) == (clock.wall_ms(), clock.wall_ms())
 
 
 async def test_ages_and_windows_stay_what_they_were(queue: JobQueue, caller: Caller, clock: VirtualClock) -> None:

@@ -68,11 +68,11 @@ class Pair:
         sides: tuple[list[Settlement], list[Settlement]] = ([], [])
         for leases in batch:
             settling = self._dice.choice(list(Settling))
-            due = self.clock.wall_ms() + self._dice.choice([0, 500, 40_000])
+            again_at = self.clock.monotonic() + self._dice.choice([0.0, 0.5, 40.0])
             reason = self._dice.choice(["timeout", "tls"])
             done = {self._dice.choice(["crm", "team"]): self._dice.choice(["", "http_4xx"])}
             for side, lease in zip(sides, leases, strict=True):
-                side.append(Settlement(lease=lease, settling=settling, done=done, due_ms=due, reason=reason))
+                side.append(Settlement(lease=lease, settling=settling, done=done, again_at=again_at, reason=reason))
         for engine, side in zip(self.engines, sides, strict=True):
             await engine.settle(side)
 
@@ -119,7 +119,7 @@ class Pair:
 
     @staticmethod
     def _told(lease: Lease) -> tuple[object, ...]:
-        return lease.id, lease.rank, lease.attempt, lease.due_ms, lease.done, lease.accepted_ms
+        return lease.id, lease.rank, lease.attempt, lease.due_ms, lease.eligible_at, lease.done, lease.accepted_ms
 
 
 def _answer(admission: Admission) -> bytes:

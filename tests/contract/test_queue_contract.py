@@ -34,12 +34,12 @@ async def test_a_claim_takes_no_more_than_it_asked_for(caller: Caller) -> None:
     assert await caller.claim() == []
 
 
-async def test_counts_follow_each_transition(queue: JobQueue, caller: Caller) -> None:
+async def test_counts_follow_each_transition(queue: JobQueue, caller: Caller, clock: VirtualClock) -> None:
     await caller.put(caller.job("a"), caller.job("b"), caller.job("c"), caller.job("later", due_in=10))
     assert queue.counts() == Counts(ready=3, scheduled=1, running=0, dead=0)
     a, b, c = await queue.claim(3)
     assert queue.counts() == Counts(ready=0, scheduled=1, running=3, dead=0)
-    retry = end(b, Settling.RETRY, due_ms=b.due_ms + 5000)
+    retry = end(b, Settling.RETRY, again_at=clock.monotonic() + 5)
     await queue.settle([end(a), retry, end(c, Settling.FAILED, reason="http_4xx")])
     assert queue.counts() == Counts(ready=0, scheduled=2, running=0, dead=1)
     assert queue.counts().depth == 2
@@ -86,7 +86,7 @@ async def test_a_retry_waits_for_its_time_and_counts(queue: JobQueue, caller: Ca
     await caller.put(caller.job("a"))
     (lease,) = await queue.claim(1)
     done = {"crm": "", "team": "http_4xx"}
-    await queue.settle([end(lease, Settling.RETRY, due_ms=clock.wall_ms() + 1000, reason="timeout", done=done)])
+    await queue.settle([end(lease, Settling.RETRY, again_at=clock.monotonic() + 1, reason="timeout", done=done)])
     assert await caller.claim() == []
     clock.advance(1)
     (again,) = await queue.claim(1)
@@ -215,7 +215,7 @@ async def test_running_and_dead_jobs_take_no_room(queue: JobQueue, caller: Calle
     await caller.put(caller.job("a"), limits=limits)
     (lease,) = await queue.claim(1)
     assert await caller.put(caller.job("b"), limits=limits) == [Verdict.QUEUED]
-    await queue.settle([end(lease, Settling.RETRY, due_ms=lease.due_ms)])
+    await queue.settle([end(lease, Settling.RETRY)])
     assert queue.counts().depth == 2, "what comes back is always taken"
 
 
@@ -242,7 +242,7 @@ async def test_a_report_says_where_a_job_is(queue: JobQueue, caller: Caller, clo
     await look()
     (lease,) = await queue.claim(1)
     await look()
-    retry = end(lease, Settling.RETRY, due_ms=clock.wall_ms() + 1000, reason="http_5xx", detail="crm: answered 503")
+    retry = end(lease, Settling.RETRY, again_at=clock.monotonic() + 1, reason="http_5xx", detail="crm: answered 503")
     await queue.settle([retry])
     await look()
     clock.advance(1)

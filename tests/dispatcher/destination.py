@@ -25,6 +25,7 @@ def lease(payload: bytes = b'{"student": "Ada"}', attempt: int = 1) -> Lease:
         attempt=attempt,
         accepted_ms=1_750_000_000_000,
         due_ms=1_750_000_000_000,
+        eligible_at=0.0,
     )
 
 

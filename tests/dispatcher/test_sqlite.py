@@ -116,7 +116,7 @@ async def test_suspects_are_leased_one_at_a_time_and_the_others_beside_them(tmp_
         (b, new) = await queue.claim(10)
         assert [(lease.id, lease.crashes) for lease in (b, new)] == [("b", 2), ("new", 1)]
         # One that is to be tried again, or is put off, lets the next go first.
-        await queue.settle([Settlement(lease=b, settling=Settling.RETRY, due_ms=clock.wall_ms() + 5000)])
+        await queue.settle([Settlement(lease=b, settling=Settling.RETRY, again_at=clock.monotonic() + 5)])
         (poison,) = await queue.claim(10)
         assert (poison.id, poison.crashes, poison.attempt) == ("poison", 3, 1)
         await queue.settle([Settlement(lease=poison, settling=Settling.FAILED, reason="interrupted")])

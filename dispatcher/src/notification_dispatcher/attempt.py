@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import traceback
 from collections.abc import Sequence
@@ -86,7 +85,7 @@ class Attempts:
         try:
             if refused := self._refused(lease, passage, done):
                 return refused
-            self.monitor.started(lease, max(0, self.clock.wall_ms() - lease.due_ms))
+            self.monitor.started(lease, max(0.0, (passage.began - lease.eligible_at) * 1000))
             try:
                 if len(passage.channels) == 1:
                     # The usual case, without a task of its own.
@@ -186,7 +185,7 @@ class Attempts:
                     lease=lease,
                     settling=Settling.RETRY,
                     done=done,
-                    due_ms=self.clock.wall_ms() + pause,
+                    again_at=self.clock.monotonic() + pause / 1000,
                     reason=_reason(first).value,
                     detail=f"{name}: {first.detail}",
                 )
@@ -202,9 +201,7 @@ class Attempts:
     def postponed(self, lease: Lease, blocked: Blocked, done: dict[str, str]) -> Settlement:
         """A job that goes back until its turn comes."""
         self.monitor.postponed(blocked.reason)
-        wait = max(0.0, blocked.until - self.clock.monotonic())
-        due_ms = self.clock.wall_ms() + math.ceil(wait * 1000)
-        return Settlement(lease=lease, settling=Settling.POSTPONED, done=done, due_ms=due_ms)
+        return Settlement(lease=lease, settling=Settling.POSTPONED, done=done, again_at=blocked.until)
 
     def _failed(self, lease: Lease, done: dict[str, str], reason: FailureReason, detail: str) -> Settlement:
         """The end of a job that no attempt helps. Each channel that did not get it is noted, for who looks later."""

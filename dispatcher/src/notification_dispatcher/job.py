@@ -74,7 +74,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """1 for the first."""
     accepted_ms: int
     due_ms: int
-    """When it became eligible: its wait is counted from here."""
+    """When it became eligible, as it is stored."""
+    eligible_at: float
+    """The same in monotonic seconds, whatever becomes of the wall clock: its wait is counted from here."""
     crashes: int = 0
     """How often the process ended while it ran. That costs no attempt, but may be its fault."""
     trace: str = ""
@@ -100,8 +102,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     settling: Settling
     done: dict[str, str] = {}
     """As in the lease, with what this attempt added."""
-    due_ms: int = 0
-    """For RETRY and POSTPONED: when it may start again."""
+    again_at: float = 0.0
+    """For RETRY and POSTPONED: when it may start again, in monotonic seconds."""
     reason: str = ""
     """For RETRY and FAILED: the root cause, one of the metrics' reasons."""
     detail: str = ""

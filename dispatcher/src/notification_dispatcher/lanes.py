@@ -26,6 +26,9 @@ _RETURNS_PER_SECOND = 500.0
 
 _MEAN_WEIGHT = 0.1
 
+_TICK_SECONDS = 0.001
+"""Turns are stored in milliseconds: a job that comes back a fraction too early is not sent away again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -64,7 +67,7 @@ class Lane:
                 return Blocked(PostponeReason.CONCURRENCY, 0.0, self, parks=True)
             ahead = (1 + len(self.parked)) * self._mean / self.places
             return Blocked(PostponeReason.CONCURRENCY, self._later(now + min(ahead, 1.0)), self)
-        if self.rate is not None and (turn := self.rate.reserve(name, now)) > now:
+        if self.rate is not None and (turn := self.rate.reserve(name, now)) > now + _TICK_SECONDS:
             return Blocked(PostponeReason.RATE_LIMIT, turn, self)
         return None
 

@@ -24,7 +24,8 @@ from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.retry import parse_retry_after
 
 _ANSWER_BYTES = 65_536
-"""Read so that the connection can be used again; of a longer answer the rest is dropped, with the connection."""
+"""Read so that the connection can be used again: as much as has come with the head, and so nothing that is endless. Of
+an answer that is longer, the rest is dropped, with the connection."""
 
 _RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 

@@ -61,10 +61,11 @@ class Admitting:
         self._execute("SAVEPOINT batch")
         notes = [(job.dedup_key, job.id, self._until_ms) for job in jobs]
         usual = self._store(sql.remember, notes, self._now_ms) == len(jobs)
-        usual = usual and self._store(sql.insert, [self._row(job) for job in jobs]) == len(jobs)
+        rows = [self._row(job) for job in jobs]
+        usual = usual and self._store(sql.insert, rows) == len(jobs)
         if usual:
             self._store(sql.note_ids, [self._id_note(job) for job in jobs if job.dedup_key != job.id])
-            scheduled = sum(job.due_ms > self._now_ms for job in jobs)
+            scheduled = sum(row[2] == State.SCHEDULED for row in rows)
             self._counts[State.SCHEDULED] += scheduled
             self._counts[State.READY] += len(jobs) - scheduled
         else:
@@ -86,9 +87,12 @@ class Admitting:
         return job.id, job.id, self._until_ms
 
     def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int, int]:
-        state = State.SCHEDULED if job.due_ms > self._now_ms else State.READY
         channels = None if job.channels is None else _encode(job.channels).decode()
         key, accepted, due = job.dedup_key, job.accepted_ms, job.due_ms
+        if due <= accepted:
+            # At once, whatever became of the clock since the caller looked at it.
+            accepted = due = self._now_ms
+        state = State.SCHEDULED if due > self._now_ms else State.READY
         # Plain numbers: sqlite3 looks for an adapter of anything else.
         return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, accepted, due, due
 

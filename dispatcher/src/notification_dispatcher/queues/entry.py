@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from notification_dispatcher.job import Job, JobReport, Lease
 from notification_dispatcher.queues.base import DeadFilter, Kept, State, report_of
+from notification_dispatcher.queues.jumps import Moment
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Entry:
         )
 
 
-def lease_of(entry: Entry) -> Lease:
+def lease_of(entry: Entry, now: Moment) -> Lease:
     """The job as a worker gets it."""
     return Lease(
         seq=entry.seq,
@@ -58,6 +59,7 @@ def lease_of(entry: Entry) -> Lease:
         attempt=entry.attempts,
         accepted_ms=entry.accepted_ms,
         due_ms=entry.due_ms,
+        eligible_at=now.to_monotonic(entry.due_ms),
         crashes=entry.crashes,
         trace=entry.job.trace,
     )

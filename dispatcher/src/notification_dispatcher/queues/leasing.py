@@ -10,6 +10,7 @@ import msgspec
 from notification_dispatcher.job import Lease, Rank
 from notification_dispatcher.queues import sql
 from notification_dispatcher.queues.base import position
+from notification_dispatcher.queues.jumps import Moment
 
 _MOST_BYTES = 16 * 1024 * 1024
 """No more payload is taken at a time: many large jobs must not fill the memory."""
@@ -31,7 +32,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     crashes: int
     trace: str
 
-    def lease(self) -> Lease:
+    def lease(self, now: Moment) -> Lease:
         """What a worker is given."""
         return Lease(
             seq=self.seq,
@@ -44,6 +45,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
             attempt=self.attempts,
             accepted_ms=self.accepted_ms,
             due_ms=self.due_ms,
+            eligible_at=now.to_monotonic(self.due_ms),
             crashes=self.crashes,
             trace=self.trace,
         )
@@ -54,7 +56,7 @@ _decode_sizes = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_rows = msgspec.json.Decoder(list[_Row]).decode
 
 
-def lease_due(connection: sqlite3.Connection, count: int) -> tuple[list[Lease], bool]:
+def lease_due(connection: sqlite3.Connection, count: int, now: Moment) -> tuple[list[Lease], bool]:
     """Lease up to so many jobs that are due; fewer if they are large, but one at least. Whether there may be more."""
     sizes = _decode_sizes(connection.execute(sql.DUE, {"count": count}).fetchone()[0])
     if not sizes:
@@ -64,7 +66,7 @@ def lease_due(connection: sqlite3.Connection, count: int) -> tuple[list[Lease], 
     connection.execute(sql.START, taken)
     rows = _decode_rows(connection.execute(sql.STARTED, taken).fetchone()[0])
     rows.sort(key=lambda row: (position(row.due_ms, row.rank), row.seq))
-    return [row.lease() for row in rows], len(seqs) < len(sizes) or len(sizes) == count
+    return [row.lease(now) for row in rows], len(seqs) < len(sizes) or len(sizes) == count
 
 
 def _within(sizes: list[tuple[int, int]]) -> Iterator[int]:

@@ -29,7 +29,7 @@ from notification_dispatcher.queues.base import (
     position,
 )
 from notification_dispatcher.queues.entry import Entry, lease_of, reported
-from notification_dispatcher.queues.jumps import ClockJumps
+from notification_dispatcher.queues.jumps import ClockJumps, Moment
 from notification_dispatcher.queues.waking import Waking
 
 _Heap = list[tuple[int, int]]
@@ -64,7 +64,7 @@ class MemoryQueue:
 
     async def enqueue(self, jobs: Sequence[Job], limits: Limits, receipt: Receipt | None = None) -> Admission:
         """Keep a batch."""
-        now = self._now()
+        now = self._now().wall_ms
         self._forget_old(now)
         if receipt is not None and receipt.key in self._requests:
             return Admission([], [], self._requests[receipt.key][0])
@@ -81,7 +81,8 @@ class MemoryQueue:
     async def claim(self, count: int) -> list[Lease]:
         """Lease what is due."""
         self._waking.claiming()
-        self._promote(self._now())
+        now = self._now()
+        self._promote(now.wall_ms)
         leases: list[Lease] = []
         heaps = self._waiting[State.READY]
         while len(leases) < count and any(heaps.values()):
@@ -89,7 +90,7 @@ class MemoryQueue:
             entry = self._entries[heapq.heappop(heaps[rank])[1]]
             self._move(entry, State.RUNNING)
             entry.attempts += 1
-            leases.append(lease_of(entry))
+            leases.append(lease_of(entry, now))
         scheduled = [heap[0][0] for heap in self._waiting[State.SCHEDULED].values() if heap]
         self._waking.claimed(more=len(leases) == count, next_due_ms=min(scheduled, default=None))
         return leases
@@ -108,7 +109,7 @@ class MemoryQueue:
 
     async def report(self, job_id: str) -> JobReport | None:
         """What is known of a job."""
-        self._forget_old(self._now())
+        self._forget_old(self._now().wall_ms)
         seq = self._seqs.get(job_id)
         if seq is not None:
             return reported(self._entries[seq])
@@ -116,6 +117,7 @@ class MemoryQueue:
 
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so."""
+        self._now()
         waiting = (heap for heaps in self._waiting.values() for heap in heaps.values())
         return min((self._entries[seq].due_ms for heap in waiting for _, seq in heap), default=None)
 
@@ -126,7 +128,7 @@ class MemoryQueue:
 
     async def replay(self, which: DeadFilter, limits: Limits, count: int) -> list[Named]:
         """Queue dead letters again."""
-        now = self._now()
+        now = self._now().wall_ms
         room = max(0, limits.capacity - self.counts().depth)
         replayed = self._oldest_dead(which)[: min(count, room)]
         for entry in replayed:
@@ -146,7 +148,7 @@ class MemoryQueue:
 
     async def tidy(self, limits: DeadLimits) -> int:
         """Delete the dead letters that are too old or too many."""
-        dead, oldest = self._oldest_dead(DeadFilter()), self._now() - limits.retention_ms
+        dead, oldest = self._oldest_dead(DeadFilter()), self._now().wall_ms - limits.retention_ms
         gone = [
             entry for number, entry in enumerate(dead) if entry.dead_ms <= oldest or len(dead) - number > limits.limit
         ]
@@ -186,8 +188,10 @@ class MemoryQueue:
         return Verdict.QUEUED
 
     def _insert(self, job: Job, now: int) -> None:
-        state = State.SCHEDULED if job.due_ms > now else State.READY
-        entry = Entry(job, self._next_seq, state, job.due_ms, job.due_ms, job.accepted_ms)
+        # At once means now, whatever became of the clock since the caller looked at it.
+        accepted, due = (job.accepted_ms, job.due_ms) if job.due_ms > job.accepted_ms else (now, now)
+        state = State.SCHEDULED if due > now else State.READY
+        entry = Entry(job, self._next_seq, state, due, due, accepted)
         self._next_seq += 1
         self._entries[entry.seq] = entry
         self._seqs[job.id] = entry.seq
@@ -215,7 +219,7 @@ class MemoryQueue:
         dead = [entry for entry in self._entries.values() if entry.state is State.DEAD and entry.matches(which)]
         return sorted(dead, key=lambda entry: (entry.dead_ms, entry.seq))
 
-    def _settle(self, entry: Entry, one: Settlement, now: int) -> None:
+    def _settle(self, entry: Entry, one: Settlement, now: Moment) -> None:
         if one.settling is Settling.PROCESSED:
             self._remove(entry)
             noted, until = self._remembered.get(entry.job.dedup_key, ("", 0))
@@ -229,14 +233,14 @@ class MemoryQueue:
             entry.reason, entry.detail = one.reason, one.detail
         match one.settling:
             case Settling.FAILED:
-                entry.dead_ms = now
+                entry.dead_ms = now.wall_ms
                 self._move(entry, State.DEAD)
                 return
             case Settling.RETRY:
-                entry.due_ms = entry.ready_ms = one.due_ms
+                entry.due_ms = entry.ready_ms = now.to_wall_ms(one.again_at)
                 self._move(entry, State.SCHEDULED)
             case Settling.POSTPONED:
-                entry.ready_ms = one.due_ms
+                entry.ready_ms = now.to_wall_ms(one.again_at)
                 self._move(entry, State.SCHEDULED)
             case _:
                 self._move(entry, State.READY)
@@ -271,19 +275,22 @@ class MemoryQueue:
         for key in list(takewhile(lambda one: self._requests[one][1] <= now, self._requests)):
             del self._requests[key]
 
-    def _now(self) -> int:
+    def _now(self) -> Moment:
         """The time, once everything was moved along with a wall clock that was set."""
-        moved = self._jumps.moved_ms()
+        now, moved = self._jumps.now()
         if moved:
-            self._move_along(moved)
+            self._move_along(moved, now.wall_ms)
             self._waking.now()
-        return self._clock.wall_ms()
+        return now
 
-    def _move_along(self, by_ms: int) -> None:
+    def _move_along(self, by_ms: int, now_ms: int) -> None:
         for entry in self._entries.values():
             entry.accepted_ms += by_ms
             entry.dead_ms += by_ms
-            if not entry.timed:
+            if entry.timed:
+                # If its time was jumped over, it is due now, and has not waited since.
+                entry.due_ms = entry.ready_ms = max(entry.due_ms, min(entry.due_ms + by_ms, now_ms))
+            else:
                 entry.due_ms += by_ms
                 entry.ready_ms += by_ms
         for heaps in self._waiting.values():

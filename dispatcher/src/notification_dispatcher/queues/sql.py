@@ -132,11 +132,13 @@ WHERE seq = (SELECT seq {_WAITING_SUSPECTS} AND ready_ms <= ? ORDER BY crashes, 
 """  # noqa: S608
 NEXT_SUSPECT = f"SELECT min(ready_ms) {_WAITING_SUSPECTS} AND {_NONE_IS_OUT}"
 
-# When the wall clock was set. A job that was scheduled for a time of day has neither run nor been postponed.
+# When the wall clock was set, by ?1 to ?2. A job that waits for a time of day has neither run nor been postponed: it
+# stays where it is, and if that time was jumped over, it is due now and has not waited since.
 _FOR_A_TIME = f"state = {State.SCHEDULED} AND attempts = 0 AND crashes = 0 AND ready_ms = due_ms"
 MOVE_JOBS = f"""
 UPDATE job SET accepted_ms = accepted_ms + ?1, dead_ms = dead_ms + ?1,
-    due_ms = due_ms + iif({_FOR_A_TIME}, 0, ?1), ready_ms = ready_ms + iif({_FOR_A_TIME}, 0, ?1)
+    due_ms = iif({_FOR_A_TIME}, max(due_ms, min(due_ms + ?1, ?2)), due_ms + ?1),
+    ready_ms = iif({_FOR_A_TIME}, max(due_ms, min(due_ms + ?1, ?2)), ready_ms + ?1)
 """  # noqa: S608
 MOVE_DEDUP = "UPDATE dedup SET until_ms = until_ms + ?"
 MOVE_REQUESTS = "UPDATE request SET until_ms = until_ms + ?"

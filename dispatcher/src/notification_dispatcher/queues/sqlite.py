@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-import structlog
 
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueError, QueueUnavailableError
@@ -35,14 +34,12 @@ from notification_dispatcher.queues.base import (
     report_of,
 )
 from notification_dispatcher.queues.graveyard import Graveyard, dead_letters, kept_of
-from notification_dispatcher.queues.jumps import ClockJumps
+from notification_dispatcher.queues.jumps import ClockJumps, Moment
 from notification_dispatcher.queues.leasing import lease_due
 from notification_dispatcher.queues.migrations import VERSION
 from notification_dispatcher.queues.sqlite_file import connect, lock
 from notification_dispatcher.queues.waking import Waking
 from notification_dispatcher.queues.writer import GroupCommitWriter
-
-logger = structlog.get_logger(__name__)
 
 _encode = msgspec.json.encode
 
@@ -93,7 +90,7 @@ class SqliteQueue:
         now = await self._now()
 
         def run(connection: sqlite3.Connection) -> Admission:
-            return Admitting(connection, limits, now, self._changing).admit(jobs, receipt)
+            return Admitting(connection, limits, now.wall_ms, self._changing).admit(jobs, receipt)
 
         admission = await self._running.do(run)
         if Verdict.QUEUED in admission.verdicts:
@@ -105,10 +102,10 @@ class SqliteQueue:
         now = await self._now()
 
         def run(connection: sqlite3.Connection) -> tuple[list[Lease], bool, int | None]:
-            promoted = connection.execute(sql.PROMOTE, (now,)).rowcount
+            promoted = connection.execute(sql.PROMOTE, (now.wall_ms,)).rowcount
             if self._suspects:
-                promoted += connection.execute(sql.PROMOTE_SUSPECT, (now,)).rowcount
-            leases, more = lease_due(connection, count)
+                promoted += connection.execute(sql.PROMOTE_SUSPECT, (now.wall_ms,)).rowcount
+            leases, more = lease_due(connection, count, now)
             self._changing[State.SCHEDULED] -= promoted
             self._changing[State.READY] += promoted - len(leases)
             self._changing[State.RUNNING] += len(leases)
@@ -149,7 +146,7 @@ class SqliteQueue:
             row = connection.execute(sql.REPORT, (job_id,)).fetchone()
             if row is not None:
                 return report_of(kept_of(row))
-            delivered = connection.execute(sql.DELIVERED, (job_id, now)).fetchone()
+            delivered = connection.execute(sql.DELIVERED, (job_id, now.wall_ms)).fetchone()
             return None if delivered is None else JobReport(id=job_id, state=JobState.PROCESSED)
 
         return await self._running.do(run)
@@ -162,7 +159,7 @@ class SqliteQueue:
         """Queue dead letters again."""
         now = await self._now()
         replayed = await self._running.do(
-            lambda connection: Graveyard(connection, now, self._changing).replay(which, limits, count)
+            lambda connection: Graveyard(connection, now.wall_ms, self._changing).replay(which, limits, count)
         )
         if replayed:
             self._waking.now()
@@ -172,16 +169,19 @@ class SqliteQueue:
         """Delete dead letters."""
         now = await self._now()
         return await self._running.do(
-            lambda connection: Graveyard(connection, now, self._changing).discard(which, count)
+            lambda connection: Graveyard(connection, now.wall_ms, self._changing).discard(which, count)
         )
 
     async def tidy(self, limits: DeadLimits) -> int:
         """Delete the dead letters that are too old or too many."""
         now = await self._now()
-        return await self._running.do(lambda connection: Graveyard(connection, now, self._changing).tidy(limits))
+        return await self._running.do(
+            lambda connection: Graveyard(connection, now.wall_ms, self._changing).tidy(limits)
+        )
 
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so."""
+        await self._now()
         return await self._running.do(lambda connection: _number(connection, sql.OLDEST_DUE))
 
     def counts(self) -> Counts:
@@ -204,18 +204,19 @@ class SqliteQueue:
             raise QueueUnavailableError("the queue is not open")
         return self._writer
 
-    async def _now(self) -> int:
+    async def _now(self) -> Moment:
         """The time, once what is stored was moved along with a wall clock that was set."""
-        moved = self._jumps.moved_ms()
-        if moved:
-            logger.warning("the clock was set", action="clock_set", by_ms=moved)
-            try:
-                await self._running.do(lambda connection: _move(connection, moved))
-            except QueueUnavailableError:
-                self._jumps.again(moved)
-                raise
-            self._waking.now()
-        return self._clock.wall_ms()
+        now, moved = self._jumps.now()
+        if not moved:
+            return now
+        try:
+            await self._running.do(lambda connection: _move(connection, moved, now.wall_ms))
+        except QueueUnavailableError:
+            self._jumps.again(moved)
+            raise
+        self._waking.now()
+        # Not what the wall clock says now: it may have been set again.
+        return now.later(self._clock.monotonic())
 
     def _recover(self, connection: sqlite3.Connection) -> None:
         connection.execute(sql.RECOVER)
@@ -240,23 +241,24 @@ class SqliteQueue:
             self._lock = None
 
 
-def _settle(connection: sqlite3.Connection, one: Settlement, now_ms: int) -> tuple[State, int]:
+def _settle(connection: sqlite3.Connection, one: Settlement, now: Moment) -> tuple[State, int]:
     """One transition out of running, and how many jobs made it: none if the lease is no longer held."""
     seq, done = one.lease.seq, _encode(one.done).decode()
     match one.settling:
         case Settling.FAILED:
-            return State.DEAD, connection.execute(sql.BURY, (done, one.reason, one.detail, now_ms, seq)).rowcount
+            return State.DEAD, connection.execute(sql.BURY, (done, one.reason, one.detail, now.wall_ms, seq)).rowcount
         case Settling.RELEASED:
             return State.READY, connection.execute(sql.RELEASE, (done, seq)).rowcount
         case Settling.POSTPONED:
-            return State.SCHEDULED, connection.execute(sql.POSTPONE, (done, one.due_ms, seq)).rowcount
+            return State.SCHEDULED, connection.execute(sql.POSTPONE, (done, now.to_wall_ms(one.again_at), seq)).rowcount
         case _:
-            values = (done, one.due_ms, one.reason, one.detail, seq)
+            values = (done, now.to_wall_ms(one.again_at), one.reason, one.detail, seq)
             return State.SCHEDULED, connection.execute(sql.RETRY, values).rowcount
 
 
-def _move(connection: sqlite3.Connection, by_ms: int) -> None:
-    for statement in (sql.MOVE_JOBS, sql.MOVE_DEDUP, sql.MOVE_REQUESTS):
+def _move(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:
+    connection.execute(sql.MOVE_JOBS, (by_ms, now_ms))
+    for statement in (sql.MOVE_DEDUP, sql.MOVE_REQUESTS):
         connection.execute(statement, (by_ms,))
 
 
