@@ -8,6 +8,7 @@ was drained. Deliveries beyond the first are duplicates: at least once allows th
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ import httpx
 from aiohttp import web
 
 JOB_TYPE = "booking-created"
+SEED = int(os.environ.get("FAULT_SEED", "20260611"))
+"""Repeats a run's load and moments. A failure names it."""
 
 
 class Ledger:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import sys
@@ -20,10 +19,9 @@ import pytest
 from notification_dispatcher import metric_names as names
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.launcher import POINTS, POISON
-from tests.faults.ledger import JOB_TYPE, Ledger, Receiver, Sender
+from tests.faults.ledger import JOB_TYPE, SEED, Ledger, Receiver, Sender
 from tests.metrics import Scrape
 
-SEED = int(os.environ.get("FAULT_SEED", "20260611"))
 LAUNCHER = (sys.executable, "-m", "tests.faults.launcher", "run")
 CONCURRENCY = 16
 IN_FLIGHT = 2 * CONCURRENCY

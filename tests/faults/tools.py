@@ -21,7 +21,10 @@ def strace() -> str:
 
 
 def libfaketime() -> Path:
-    """The library that gives one process a wall clock of its own."""
+    """The library that gives one process a wall clock of its own.
+
+    The one for programs with threads: with the other, two threads that read a new time at once see none at all.
+    """
     if not (found := _libraries()):
         _installed("libfaketime")
         found = _libraries()
@@ -29,7 +32,7 @@ def libfaketime() -> Path:
 
 
 def _libraries() -> list[Path]:
-    return sorted(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"))
+    return sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
 
 
 @functools.cache
