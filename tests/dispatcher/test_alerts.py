@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +18,10 @@ from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.notices import Notice, Occurrence, Status, message_of
 from notification_dispatcher.routes import InForce, Routes
+from notification_dispatcher.settings import Settings
+from tests.dispatcher.block_kit import check_message
 from tests.dispatcher.destination import lease
+from tests.dispatcher.rig import REFUSED, rigged
 
 VARIABLES = {
     "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "3",
@@ -278,6 +283,52 @@ def test_the_message_has_what_a_responder_needs() -> None:
 def test_without_links_there_are_no_buttons() -> None:
     message = message_of(notice(), settings_source.read({}))
     assert [block["type"] for block in message["attachments"][0]["blocks"]] == ["header", "section", "context"]
+
+
+LONGEST = settings_source.read(
+    {
+        "NOTIFICATION_PIPELINE_NAMESPACE": "n" * 253,
+        "NOTIFICATION_PIPELINE_NAME": "p" * 253,
+        "NOTIFICATION_ALERT_DASHBOARD_URL": "https://grafana.example/" + "d" * 1000,
+        "NOTIFICATION_ALERT_RUNBOOK_URL": "https://runbooks.example/{alert}" + "r" * 992,
+    }
+)
+
+
+@pytest.mark.parametrize("alert", Alert)
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("settings", [SETTINGS, LONGEST], ids=["usual", "longest"])
+def test_slack_takes_every_alert(alert: Alert, status: Status, settings: Settings) -> None:
+    occurrence = Occurrence("9" * 500, "t" * 63, "<&>" * 42)
+    reasons = tuple((reason, 10**9) for reason in FailureReason)
+    long = notice(
+        alert=alert, status=status, occurrence=occurrence, reasons=reasons, suppressed=10**12, seconds=10.0**9
+    )
+    check_message(message_of(notice(alert=alert, status=status), settings))
+    check_message(message_of(long, settings))
+
+
+async def test_every_alert_says_how_much_waits_and_names_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Notice] = []
+    low: dict[str, Any] = {
+        "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "1",
+        "NOTIFICATION_ALERT_BACKLOG_THRESHOLD": "3",
+        "NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS": "100",
+        "NOTIFICATION_QUEUE_CAPACITY": "3",
+        "NOTIFICATION_WORKER_CONCURRENCY": "1",
+    }
+    async with rigged(tmp_path, **low) as rig:
+        monkeypatch.setattr(rig.parts.slack, "send", told.append)
+        rig.crm.script = [1.0, REFUSED]
+        await rig.put("a", "b", "c")
+        await rig.put("d")
+        rig.start()
+        await rig.pass_time(3)
+    assert {one.alert for one in told} == set(Alert) - {Alert.TEST}
+    for one in told:
+        assert one.occurrence.job_type == "booking-created", one
+        assert one.occurrence.job_id in {"a", "b", "c", "d"}, one
+        assert "*Queue depth*" in str(message_of(one, SETTINGS)), one
 
 
 @pytest.mark.parametrize("alert", Alert)

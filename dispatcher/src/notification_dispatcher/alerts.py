@@ -67,6 +67,8 @@ class Alerts:
         self._failures = SlidingWindow(clock)
         self._drops = SlidingWindow(clock)
         self._last_failure = Occurrence()
+        self._last_arrival = ("", "")
+        """Job type and id."""
         self._backlogged = False
 
     async def run(self) -> None:
@@ -90,12 +92,17 @@ class Alerts:
         value = f"{self._drops.add(reason, self._in_force.live.failure_window_ms)} jobs dropped"
         self._occurred(Alert.CAPACITY_DROPS, Occurrence(value=value, job_type=job_type, job_id=job_id))
 
+    def arrived(self, job_type: str, job_id: str) -> None:
+        """Jobs were queued, this one the last of them."""
+        self._last_arrival = (job_type, job_id)
+        self.look_at_backlog()
+
     def look_at_backlog(self) -> None:
         """The depth may have changed."""
         depth = self._load().depth
         above = depth >= self._in_force.live.backlog_threshold
         if above and not self._backlogged:
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value=f"{depth} jobs waiting"))
+            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(f"{depth} jobs waiting", *self._last_arrival))
         self._backlogged = above
 
     def tick(self) -> None:
@@ -103,7 +110,8 @@ class Alerts:
         self.look_at_backlog()
         backlog = self._states[Alert.BACKLOG_GROWTH]
         if self._backlogged and not self._cooling(backlog):
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value=f"{self._load().depth} jobs waiting"))
+            value = f"{self._load().depth} jobs waiting"
+            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value, *self._last_arrival))
         if not self._states[Alert.FAILURE_SPIKE].firing:
             self._look_at_failures()
         for alert, state in self._states.items():

@@ -192,15 +192,17 @@ class Intake:
         """Count what became of a batch, and put it in words."""
         counts: Counter[tuple[Result, str]] = Counter()
         dropped = list(batch.dropped)
+        last = None
         for job, verdict in zip(batch.jobs, admission.verdicts, strict=True):
             match verdict:
                 case Verdict.QUEUED:
                     counts[Result.QUEUED, job.type] += 1
+                    last = job
                 case Verdict.DEDUPLICATED:
                     counts[Result.DEDUPLICATED, job.type] += 1
                 case _:
                     dropped.append((DropReason.REJECTED, job.type, job.id))
-        self._monitor.arrived(counts, dropped)
+        self._monitor.arrived(counts, dropped, last)
         self._monitor.evicted(admission.evicted)
         return Taken(_results(batch, admission))
 

@@ -12,7 +12,7 @@ import structlog
 
 from notification_dispatcher.alerts import Alerts
 from notification_dispatcher.channels.base import Outcome
-from notification_dispatcher.job import Lease, Settlement, Settling
+from notification_dispatcher.job import Job, Lease, Settlement, Settling
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason, PostponeReason, RemovalReason, Result
 from notification_dispatcher.metrics import Metrics
 from notification_dispatcher.queues.base import Named
@@ -35,13 +35,16 @@ class Monitor:
         self._times = metrics.times
         self._attempts = metrics.attempts
 
-    def arrived(self, results: Counter[tuple[Result, str]], dropped: Sequence[Dropped]) -> None:
-        """A batch came in: how many were queued or deduplicated, by type, and what was dropped at the door."""
+    def arrived(
+        self, results: Counter[tuple[Result, str]], dropped: Sequence[Dropped], last: Job | None = None
+    ) -> None:
+        """A batch came in: how many were queued or deduplicated, by type, what was dropped, and the last one queued."""
         for (result, job_type), count in results.items():
             self._metrics.jobs(result, job_type, count)
         for reason, job_type, job_id in dropped:
             self._drop(reason, job_type, job_id)
-        self._alerts.look_at_backlog()
+        if last is not None:
+            self._alerts.arrived(last.type, last.id)
 
     def evicted(self, jobs: Sequence[Named]) -> None:
         """Jobs that were queued gave way to newer ones."""
@@ -72,7 +75,8 @@ class Monitor:
         for job in jobs:
             self._metrics.jobs(Result.QUEUED, job.type)
         self._metrics.dead_letters_removed(RemovalReason.REPLAYED, len(jobs))
-        self._alerts.look_at_backlog()
+        if jobs:
+            self._alerts.arrived(jobs[-1].type, jobs[-1].id)
 
     def discarded(self, count: int, reason: RemovalReason) -> None:
         """Dead letters were deleted."""
