@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from notification_dispatcher import metric_names as names
+from notification_dispatcher import worker
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Settlement
@@ -159,6 +161,51 @@ async def test_a_bug_in_the_worker_itself_ends_there_too(
     rig.start()
     await rig.pass_time(20)
     assert reason_of(rig, FailureReason.UNKNOWN) == 1
+
+
+async def test_a_type_may_be_called_as_invalid_ones_are_labelled(rig: Rig) -> None:
+    await rig.put("a", job_type="invalid")
+    await rig.put("b", job_type="other")
+    rig.start()
+    await rig.pass_time(1)
+    scrape = rig.scrape()
+    assert {lease.id for lease in rig.crm.taken} == {"a", "b"}
+    for job_type in ("invalid", "other"):
+        assert scrape.total(names.JOBS_TOTAL, result="processed", job_type=job_type) == 1
+        assert scrape.total(f"{names.JOB_DURATION_MS}_count", job_type=job_type) == 1
+
+
+@pytest.mark.parametrize("broken", ["claim", "settle"])
+async def test_a_bug_in_the_queue_ends_the_work_and_is_no_standstill(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    rig.crm.script = [1.0, 1_000_000.0]
+    await rig.put("a", "b")
+    working = rig.start()
+    await rig.settle()
+
+    async def fail(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(rig.parts.queue, broken, fail)
+    await rig.put("c")
+    await rig.pass_time(2)
+    async with asyncio.timeout(5):
+        with pytest.raises(ExceptionGroup, match="TaskGroup"):
+            await working
+
+
+async def test_much_that_is_large_is_not_claimed_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with rigged(tmp_path, NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
+        rig.crm.always = 1_000_000.0
+        await rig.take(*({"type": "booking-created", "id": f"j{n}", "payload": {"text": "x" * 100}} for n in range(12)))
+        claim = rig.parts.queue.claim
+        # As an engine does with large jobs.
+        monkeypatch.setattr(rig.parts.queue, "claim", lambda _: claim(1))
+        monkeypatch.setattr(worker, "_MOST_BYTES_AHEAD", 150)
+        rig.start()
+        await rig.settle()
+        assert (len(rig.crm.taken), rig.parts.worker.waiting) == (4, 2)
 
 
 async def test_without_a_channel_a_job_fails(tmp_path: Path) -> None:

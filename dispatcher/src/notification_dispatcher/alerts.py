@@ -67,8 +67,8 @@ class Alerts:
         self._failures = SlidingWindow(clock)
         self._drops = SlidingWindow(clock)
         self._last_failure = Occurrence()
-        self._last_arrival = ("", "")
-        """Job type and id."""
+        self._example = ("", "")
+        """Type and id of a job that waits, or did of late."""
         self._backlogged = False
 
     async def run(self) -> None:
@@ -94,15 +94,20 @@ class Alerts:
 
     def arrived(self, job_type: str, job_id: str) -> None:
         """Jobs were queued, this one the last of them."""
-        self._last_arrival = (job_type, job_id)
+        self._example = (job_type, job_id)
         self.look_at_backlog()
+
+    def claimed(self, job_type: str, job_id: str) -> None:
+        """This one waited. After a restart, nothing may have arrived yet."""
+        if self._example == ("", ""):
+            self._example = (job_type, job_id)
 
     def look_at_backlog(self) -> None:
         """The depth may have changed."""
         depth = self._load().depth
         above = depth >= self._in_force.live.backlog_threshold
         if above and not self._backlogged:
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(f"{depth} jobs waiting", *self._last_arrival))
+            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(f"{depth} jobs waiting", *self._example))
         self._backlogged = above
 
     def tick(self) -> None:
@@ -111,7 +116,7 @@ class Alerts:
         backlog = self._states[Alert.BACKLOG_GROWTH]
         if self._backlogged and not self._cooling(backlog):
             value = f"{self._load().depth} jobs waiting"
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value, *self._last_arrival))
+            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value, *self._example))
         if not self._states[Alert.FAILURE_SPIKE].firing:
             self._look_at_failures()
         for alert, state in self._states.items():

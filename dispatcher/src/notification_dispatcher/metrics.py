@@ -138,7 +138,11 @@ class Metrics:
 
     def times_of(self, job_type: str) -> Times:
         """The series of any job type's waits and durations."""
-        return self.times[self.label(job_type)]
+        label = self.label(job_type)
+        if label not in self.times:
+            # A type may be called as those are labelled whose type could not be read.
+            self._start_type(label)
+        return self.times[label]
 
     def postponed(self, reason: PostponeReason) -> None:
         """Count a job that goes back at no cost."""

@@ -51,6 +51,10 @@ class Monitor:
         for job in jobs:
             self._drop(DropReason.CAPACITY, job.type, job.id)
 
+    def claimed(self, lease: Lease) -> None:
+        """Some of what waits was taken out of the queue, this one first."""
+        self._alerts.claimed(lease.type, lease.id)
+
     def started(self, lease: Lease, wait_ms: float) -> None:
         """An attempt begins."""
         times = self._times.get(lease.type) or self._metrics.times_of(lease.type)

@@ -31,6 +31,8 @@ _UNAVAILABLE_PAUSE_SECONDS = 1.0
 _AHEAD_SECONDS = 0.05
 """So much work is claimed ahead: longer than a claim takes, and no longer than an important job may be overtaken."""
 _MOST_AHEAD = 2000
+_MOST_BYTES_AHEAD = 16 * 1024 * 1024
+"""Of payload. What runs is bounded by the concurrency alone."""
 _GATHERING_SECONDS = 0.005
 """While many jobs end, their settlements are gathered for so long: a transaction costs the same for one or fifty."""
 _WORTH_SETTLING = 100
@@ -79,24 +81,27 @@ class Worker:
 
     async def run(self, drain_seconds: float) -> None:
         """Work until `stop`; then what runs gets so many seconds to finish."""
-        settler = asyncio.create_task(self._settle_all(), name="settler")
-        try:
-            await self._claim_all()
-            await self._drain(drain_seconds)
-        finally:
-            for slot in list(self._slots.values()):
-                slot.cancel()
-            await asyncio.gather(*self._slots.values(), return_exceptions=True)
-            self._stopping.set()
-            self._drained = True
-            self._ended.set()
-            await settler
+        async with asyncio.TaskGroup() as group:
+            # If it fails, that ends all of it: a worker that delivers and settles nothing would repeat everything.
+            settler = group.create_task(self._settle_all(), name="settler")
+            try:
+                await self._claim_all()
+                await self._drain(drain_seconds)
+            finally:
+                # First, or a slot that is cancelled gives its job back and waits for the next.
+                self._stopping.set()
+                for slot in list(self._slots.values()):
+                    slot.cancel()
+                await asyncio.gather(*self._slots.values(), return_exceptions=True)
+                self._drained = True
+                self._ended.set()
+                await asyncio.wait((settler,))
 
     async def _claim_all(self) -> None:
         """Keep a little more claimed than runs."""
         while not self._stopping.is_set():
             self._staff()
-            room = self._pace.ahead(self._in_force.live.concurrency) - len(self._ready)
+            room = self._room()
             if room <= 0:
                 self._hungry.clear()
                 await self._hungry.wait()
@@ -107,11 +112,19 @@ class Worker:
                 logger.error("nothing can be claimed", action="queue_unavailable", why=str(error))  # noqa: TRY400
                 await self._unless_stopped(self._clock.sleep(_UNAVAILABLE_PAUSE_SECONDS))
                 continue
-            self._held += len(leases)
-            self._ready.extend(leases)
-            self._wake(len(leases))
             if not leases:
                 await self._unless_stopped(self._queue.wait_for_work())
+                continue
+            self._held += len(leases)
+            self._ready.extend(leases)
+            self._monitor.claimed(leases[0])
+            self._wake(len(leases))
+
+    def _room(self) -> int:
+        """How many more are to be claimed."""
+        if sum(len(lease.payload) for lease in self._ready) >= _MOST_BYTES_AHEAD:
+            return 0
+        return self._pace.ahead(self._in_force.live.concurrency) - len(self._ready)
 
     def _staff(self) -> None:
         """As many slots as the settings in force want; those too many end by themselves."""
@@ -133,6 +146,8 @@ class Worker:
                 in_a_row = 0
                 continue
             lease = self._ready.popleft()
+            if len(self._ready) < self._pace.low:
+                self._hungry.set()
             if self._ready and self._idle:
                 self._wake(1)
             try:
@@ -176,8 +191,6 @@ class Worker:
         self._unsettled.append(settlement)
         self._pace.ended += 1
         self._ended.set()
-        if len(self._ready) < self._pace.low:
-            self._hungry.set()
 
     async def _drain(self, seconds: float) -> None:
         """Give back what has not started, and let what runs finish."""

@@ -18,6 +18,8 @@ from notification_dispatcher.errors import QueueUnavailableError
 T = TypeVar("T")
 
 _LARGEST_GROUP = 512
+_FAILURES = (sqlite3.Error, MemoryError)
+"""What may pass. Out of memory is said by SQLite in the second way."""
 
 
 class _Work(NamedTuple):
@@ -97,7 +99,7 @@ class GroupCommitWriter:
                 for work in group:
                     self._commit([work])
                 return
-            self.available = not isinstance(error, sqlite3.Error)
+            self.available = not isinstance(error, _FAILURES)
             self._tell([(work.future, None, _explained(error)) for work in group])
         else:
             self._committed()
@@ -127,6 +129,6 @@ class GroupCommitWriter:
 
 
 def _explained(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return QueueUnavailableError(f"the queue's database failed: {error}")
+    if isinstance(error, _FAILURES):
+        return QueueUnavailableError(f"the queue's database failed: {str(error) or type(error).__name__}")
     return error
