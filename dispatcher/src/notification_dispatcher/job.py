@@ -78,7 +78,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     eligible_at: float
     """The same in monotonic seconds, whatever becomes of the wall clock: its wait is counted from here."""
     crashes: int = 0
-    """How often the process ended while it ran. That costs no attempt, but may be its fault."""
+    """How often the process ended while a worker had it. That costs no attempt, but may be its fault."""
     trace: str = ""
     """As in the job."""
 

@@ -10,7 +10,7 @@ Every engine keeps these promises, and `tests/contract` holds each of them to it
 - A key that was queued within the window is not queued again, across restarts; an evicted job's key is forgotten, since
   nothing will come of it. A job whose id still waits or runs is not queued again either, whatever the window.
 - A request that comes with a receipt is stored together with its answer, and told that answer when it comes again.
-- A job that was leased when the process died is leased again: at no cost, but `Lease.crashes` counts it. Of those that
+- A job that was leased when the process died is leased again, at no cost, but `Lease.crashes` counts it. Of those that
   it happened to `SUSPICIOUS_CRASHES` times, one at a time is leased: what it does then is its own fault, and the others
   are not under suspicion for it.
 - When the wall clock is set, what was measured from it moves along: back-offs keep their length, ages stay what they
@@ -29,7 +29,7 @@ from notification_dispatcher.clock import rfc3339
 from notification_dispatcher.job import HEAD_START_MS, Job, JobReport, JobState, Lease, Rank, Settlement
 
 SUSPICIOUS_CRASHES = 2
-"""Once is bad company: whatever runs when a process ends is leased again. Twice may be the job itself."""
+"""Once is bad company: whatever is leased when a process ends is leased again. Twice may be the job itself."""
 MOST_TIDIED = 1000
 """So many dead letters are tidied away at a time: deliveries wait for no more."""
 

@@ -13,7 +13,7 @@ from notification_dispatcher.queues.base import position
 from notification_dispatcher.queues.jumps import Moment
 
 _MOST_BYTES = 16 * 1024 * 1024
-"""No more payload is taken at a time: many large jobs must not fill the memory."""
+"""So much payload at a time, and the rest the next time: all of it is one text on its way."""
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):

@@ -86,13 +86,15 @@ FROM (SELECT seq FROM ({" UNION ALL ".join(map(_ready, Rank))}) ORDER BY positio
 JOIN job USING (seq)
 """  # noqa: S608
 START = f"""
-UPDATE job SET state = {State.RUNNING}, attempts = attempts + 1 WHERE seq IN (SELECT value FROM json_each(?))
+UPDATE job SET state = {State.RUNNING}, attempts = attempts + 1
+WHERE seq IN (SELECT value FROM json_each(?)) AND state = {State.READY}
 """  # noqa: S608
+# As bytes: in text, a single character beyond Latin makes four bytes of each.
 STARTED = """
-SELECT json_group_array(json_array(
+SELECT CAST(json_group_array(json_array(
     seq, id, type, CAST(payload AS TEXT), rank, json(channels), json(done), attempts,
     accepted_ms, due_ms, crashes, trace
-)) FROM job WHERE seq IN (SELECT value FROM json_each(?))
+)) AS BLOB) FROM job WHERE seq IN (SELECT value FROM json_each(?))
 """
 PROMOTE = f"""
 UPDATE job SET state = {State.READY}
@@ -115,7 +117,7 @@ UPDATE job SET state = {State.DEAD}, done = ?, reason = ?, detail = ?, dead_ms =
 WHERE seq = ? AND state = {State.RUNNING}
 """  # noqa: S608
 
-# Suspects: jobs that ran more than once when the process ended. All but the one that is let out wait as scheduled.
+# Suspects: jobs that a worker had more than once when the process ended. All but the one that is out wait as scheduled.
 RECOVER = f"""
 UPDATE job SET attempts = attempts - 1, crashes = crashes + 1,
     state = iif(crashes + 1 < {SUSPICIOUS_CRASHES}, {State.READY}, {State.SCHEDULED})
