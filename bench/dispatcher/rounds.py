@@ -82,12 +82,12 @@ def _ours(bench: Bench, _: int) -> Figures:
 
         ours.order(expect=plan.jobs)
         delivering = ours.load(plan.jobs)
-        ours.started()
+        both = ours.started()
         ours.order(expect=_SINGLES)
         singles = ours.load(_SINGLES, batch=1, connections=50)
         ours.started()
         # Our process accepts jobs as well: what it can do at most is to do both, and not to drain what was accepted.
-        half_rate = min(rate, delivering["jobs"] / delivering["seconds"]) / 2
+        half_rate = both["jobs"] / both["seconds"] / 2
         count = int(half_rate * plan.half_seconds)
         ours.order(expect=count)
         ours.load(count, rate=half_rate)
