@@ -58,10 +58,16 @@ class Load:
                     sender.stop()
 
     async def drained(self) -> Scrape:
-        """Wait until nothing waits or runs any more."""
-        for metric in (names.QUEUE_DEPTH, names.SCHEDULED_JOBS, names.ACTIVE_JOBS):
-            await self.process.until(metric, 0)
-        return await Scrape.of(self.process.url)
+        """Wait until nothing waits or runs any more, at two looks: between two states, a job may be in neither."""
+        idle = 0
+        async with asyncio.timeout(30):
+            while True:
+                scrape = await Scrape.of(self.process.url)
+                left = sum(map(scrape.total, (names.QUEUE_DEPTH, names.SCHEDULED_JOBS, names.ACTIVE_JOBS)))
+                idle = 0 if left else idle + 1
+                if idle == 2:
+                    return scrape
+                await asyncio.sleep(0.05)
 
     def check(self, crashes: int) -> None:
         """The books balance."""
