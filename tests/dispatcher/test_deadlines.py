@@ -40,7 +40,8 @@ async def test_each_has_its_own_end() -> None:
     assert ended == [(2, "done"), (1, "cut off"), (4, "done"), (3, "cut off")]
 
 
-async def test_a_cancellation_by_somebody_else_is_no_timeout() -> None:
+@pytest.mark.parametrize("over", [False, True], ids=["in time", "at the same moment"])
+async def test_a_cancellation_by_somebody_else_is_no_timeout(over: bool) -> None:
     deadlines, entered = Deadlines(10), asyncio.Event()
 
     async def wait() -> None:
@@ -50,28 +51,14 @@ async def test_a_cancellation_by_somebody_else_is_no_timeout() -> None:
 
     task = asyncio.create_task(wait())
     await entered.wait()
+    if over:
+        (one,) = deadlines.running
+        del deadlines.running[one]
+        one.cut_off()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert deadlines.running == {}
-
-
-async def test_both_at_once_is_a_cancellation() -> None:
-    deadlines, entered = Deadlines(10), asyncio.Event()
-
-    async def wait() -> None:
-        with deadlines.limit():
-            entered.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(wait())
-    await entered.wait()
-    (one,) = deadlines.running
-    del deadlines.running[one]
-    one.cut_off()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def test_another_error_comes_through() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import takewhile
 
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.job import Job, JobReport, JobState, Lease, Rank, Settlement, Settling
@@ -29,6 +28,7 @@ from notification_dispatcher.queues.base import (
     position,
 )
 from notification_dispatcher.queues.entry import Entry, lease_of, reported
+from notification_dispatcher.queues.fading import Fading
 from notification_dispatcher.queues.jumps import ClockJumps, Moment
 from notification_dispatcher.queues.waking import Waking
 
@@ -45,11 +45,12 @@ class MemoryQueue:
         self._waking = Waking(clock)
         self._entries: dict[int, Entry] = {}
         self._seqs: dict[str, int] = {}
-        self._remembered: dict[str, tuple[str, int]] = {}
-        """Dedup key → the job's id, and until when. In the order in which they were noted."""
-        self._processed: dict[str, int] = {}
-        """The id of a job that was delivered → until when it is remembered."""
-        self._requests: dict[str, tuple[Recalled, int]] = {}
+        self._remembered: Fading[str] = Fading()
+        """Dedup key → the job's id."""
+        self._processed: Fading[None] = Fading()
+        """The ids of jobs that were delivered."""
+        self._requests: Fading[Recalled] = Fading()
+        """The request's key → what was answered."""
         self._waiting: dict[State, dict[Rank, _Heap]] = {
             state: {rank: [] for rank in Rank} for state in (State.READY, State.SCHEDULED)
         }
@@ -66,8 +67,8 @@ class MemoryQueue:
         """Keep a batch."""
         now = self._now().wall_ms
         self._forget_old(now)
-        if receipt is not None and receipt.key in self._requests:
-            return Admission([], [], self._requests[receipt.key][0])
+        if receipt is not None and (known := self._requests.get(receipt.key)):
+            return Admission([], [], known[0])
         evicted: list[Named] = []
         verdicts = [self._admit(job, limits, now, evicted) for job in jobs]
         if Verdict.QUEUED in verdicts:
@@ -75,7 +76,8 @@ class MemoryQueue:
         admission = Admission(verdicts, evicted)
         answer = receipt.answer(admission) if receipt is not None else b""
         if receipt is not None and answer:
-            self._requests[receipt.key] = Recalled(receipt.fingerprint, answer), now + limits.dedup_window_ms
+            recalled = Recalled(receipt.fingerprint, answer)
+            self._requests.note(receipt.key, recalled, now + limits.dedup_window_ms)
         return admission
 
     async def claim(self, count: int) -> list[Lease]:
@@ -113,7 +115,7 @@ class MemoryQueue:
         seq = self._seqs.get(job_id)
         if seq is not None:
             return reported(self._entries[seq])
-        return JobReport(id=job_id, state=JobState.PROCESSED) if job_id in self._processed else None
+        return JobReport(id=job_id, state=JobState.PROCESSED) if self._processed.get(job_id) else None
 
     async def oldest_due_ms(self) -> int | None:
         """When the job that has been due longest became so."""
@@ -180,8 +182,7 @@ class MemoryQueue:
             return Verdict.DEDUPLICATED
         if previous is not None:
             self._remove(previous)
-        self._remembered.pop(job.dedup_key, None)
-        self._remembered[job.dedup_key] = (job.id, now + limits.dedup_window_ms)
+        self._remembered.note(job.dedup_key, job.id, now + limits.dedup_window_ms)
         while limits.overflow is Overflow.EVICT_OLDEST and self.counts().depth >= limits.capacity:
             evicted.append(self._evict())
         self._insert(job, now)
@@ -210,9 +211,9 @@ class MemoryQueue:
     def _delete(self, entry: Entry) -> Named:
         """Remove it as if it had never been seen."""
         self._remove(entry)
-        key = entry.job.dedup_key
-        if self._remembered.get(key, ("", 0))[0] == entry.job.id:
-            del self._remembered[key]
+        noted = self._remembered.get(entry.job.dedup_key)
+        if noted is not None and noted[0] == entry.job.id:
+            self._remembered.drop(entry.job.dedup_key)
         return Named(entry.job.id, entry.job.type)
 
     def _oldest_dead(self, which: DeadFilter) -> list[Entry]:
@@ -222,9 +223,9 @@ class MemoryQueue:
     def _settle(self, entry: Entry, one: Settlement, now: Moment) -> None:
         if one.settling is Settling.PROCESSED:
             self._remove(entry)
-            noted, until = self._remembered.get(entry.job.dedup_key, ("", 0))
-            if noted == entry.job.id:
-                self._processed[noted] = until
+            noted = self._remembered.get(entry.job.dedup_key)
+            if noted is not None and noted[0] == entry.job.id:
+                self._processed.note(entry.job.id, None, noted[1])
             return
         entry.done = one.done
         if one.settling in {Settling.RELEASED, Settling.POSTPONED}:
@@ -268,12 +269,8 @@ class MemoryQueue:
         del self._seqs[entry.job.id]
 
     def _forget_old(self, now: int) -> None:
-        for key in list(takewhile(lambda one: self._remembered[one][1] <= now, self._remembered)):
-            del self._remembered[key]
-        for job_id in list(takewhile(lambda one: self._processed[one] <= now, self._processed)):
-            del self._processed[job_id]
-        for key in list(takewhile(lambda one: self._requests[one][1] <= now, self._requests)):
-            del self._requests[key]
+        for notes in (self._remembered, self._processed, self._requests):
+            notes.forget(now)
 
     def _now(self) -> Moment:
         """The time, once everything was moved along with a wall clock that was set."""
@@ -297,9 +294,8 @@ class MemoryQueue:
             for heap in heaps.values():
                 heap[:] = [self._entries[seq].since for _, seq in heap]
                 heapq.heapify(heap)
-        self._remembered = {key: (noted, until + by_ms) for key, (noted, until) in self._remembered.items()}
-        self._processed = {job_id: until + by_ms for job_id, until in self._processed.items()}
-        self._requests = {key: (answer, until + by_ms) for key, (answer, until) in self._requests.items()}
+        for notes in (self._remembered, self._processed, self._requests):
+            notes.move(by_ms)
 
     @staticmethod
     def _place(rank: Rank, top: tuple[int, int]) -> tuple[int, int]:
