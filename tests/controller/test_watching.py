@@ -85,3 +85,39 @@ def test_what_a_new_list_lacks_vanished_unseen() -> None:
     assert version(kept, "b") == 1
     assert kept.get("other", "c") is not None
     assert [change.name for change in changes] == ["a"]
+
+
+def labelled(name: str, value: str, *, version: int = 1, namespace: str = "n", uid: str = "") -> bytes:
+    metadata = {"name": name, "namespace": namespace, "uid": uid or name, "resourceVersion": str(version)}
+    return json.dumps({"metadata": {**metadata, "labels": {"of": value}}, "spec": {"long": "x" * 100}}).encode()
+
+
+def names(kept: Store, value: str, namespace: str = "n") -> list[str]:
+    return sorted(stored.meta.name for stored in kept.grouped(namespace, value))
+
+
+def test_objects_are_found_by_the_value_of_their_label() -> None:
+    kept = Store(lambda _: None, group="of")
+    for content_of in (labelled("a", "one"), labelled("b", "one"), labelled("c", "two")):
+        kept.put(content_of)
+    kept.put(labelled("d", "one", namespace="other"))
+    assert names(kept, "one") == ["a", "b"]
+    kept.put(labelled("a", "two", version=2))
+    assert (names(kept, "one"), names(kept, "two")) == (["b"], ["a", "c"])
+    kept.put(labelled("a", "one", version=3, uid="successor"))
+    kept.remove(head(labelled("b", "one", version=4)))
+    assert (names(kept, "one"), names(kept, "two")) == (["a"], ["c"])
+    kept.replace([], namespace="n", version=9)
+    assert (names(kept, "one"), names(kept, "two"), names(kept, "one", "other")) == ([], [], ["d"])
+
+
+def test_only_what_is_worth_it_is_kept() -> None:
+    def trim(whole: bytes) -> bytes:
+        return json.dumps({"metadata": json.loads(whole)["metadata"]}).encode()
+
+    kept = Store(lambda _: None, trim=trim)
+    kept.put(labelled("a", "one"))
+    found = kept.get("n", "a")
+    assert found is not None
+    assert "spec" not in found.decoded()
+    assert found.meta.labels == {"of": "one"}

@@ -20,7 +20,7 @@ from notification_operator.reconcile import Reconciler
 from notification_operator.server import serving
 from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
-from notification_operator.watching import ObjectMeta, Watches, head
+from notification_operator.watching import ObjectMeta, Store, Watches, head
 from notification_operator.workqueue import Key, WorkQueue
 
 logger = structlog.get_logger(__name__)
@@ -96,9 +96,9 @@ class Operator:
         watches = Watches(cluster, self._metrics, self._settings.namespaces or (None,))
         ours = {"labelSelector": naming.PIPELINE_LABEL}
         for kind in CHILDREN:
-            watches.add(kind, ours, self._child_changed, self._requeue_all)
+            watches.add(kind, ours, Store(self._child_changed), self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
-            watches.add(kind, {}, lambda _: self._requeue_all(), self._requeue_all)
+            watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
         return watches
 
     async def _resync(self, cluster: Cluster) -> None:

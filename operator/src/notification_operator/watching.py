@@ -66,10 +66,19 @@ Changed = Callable[[ObjectMeta], None]
 
 
 class Store:
-    """The objects of one kind by (namespace, name), and whom to tell when one changes."""
+    """The objects of one kind by (namespace, name), and whom to tell when one changes.
 
-    def __init__(self, changed: Changed) -> None:
+    `trim` returns the JSON of what is worth keeping of an object, its metadata included. With `group`, the name of a
+    label, all objects that have one value of it are found at once.
+    """
+
+    def __init__(
+        self, changed: Changed, *, trim: Callable[[bytes], bytes] | None = None, group: str | None = None
+    ) -> None:
+        self._trim = trim
+        self._group = group
         self._objects: dict[tuple[str, str], Stored] = {}
+        self._names: dict[tuple[str, str], set[str]] = {}
         # When what was removed was last seen, by uid: the answer to a write of ours can arrive after the event of the
         # deletion. A later version of it is no ghost: removing our label looks like a deletion too.
         self._removed: OrderedDict[str, int] = OrderedDict()
@@ -83,6 +92,10 @@ class Store:
         """Every object."""
         return self._objects.values()
 
+    def grouped(self, namespace: str, value: str) -> list[Stored]:
+        """The objects whose label `group` has this value."""
+        return [self._objects[namespace, name] for name in self._names.get((namespace, value), ())]
+
     def put(self, content: bytes, *, quietly: bool = False) -> None:
         """Take an object in, unless what is known is as new. `quietly`: whoever calls knows of it already."""
         meta = head(content)
@@ -92,7 +105,11 @@ class Store:
             seen = known.meta.version
         if meta.version <= seen:
             return
-        self._objects[meta.namespace, meta.name] = Stored(meta, content)
+        if known is not None:
+            self._ungroup(known.meta)
+        self._objects[meta.namespace, meta.name] = Stored(meta, self._trim(content) if self._trim else content)
+        if self._group is not None:
+            self._names.setdefault((meta.namespace, meta.labels.get(self._group, "")), set()).add(meta.name)
         if not quietly:
             self._changed(meta)
 
@@ -104,6 +121,7 @@ class Store:
         known = self._objects.get((meta.namespace, meta.name))
         if known is not None and known.meta.uid == meta.uid:
             del self._objects[meta.namespace, meta.name]
+            self._ungroup(known.meta)
             self._changed(meta)
 
     def replace(self, contents: Iterable[bytes], *, namespace: str | None, version: int | None) -> None:
@@ -121,6 +139,14 @@ class Store:
             older = version is None or stored.meta.version <= version
             if inside and older and (stored.meta.namespace, stored.meta.name) not in listed:
                 self.remove(stored.meta)
+
+    def _ungroup(self, meta: ObjectMeta) -> None:
+        if self._group is None:
+            return
+        group = (meta.namespace, meta.labels.get(self._group, ""))
+        self._names[group].discard(meta.name)
+        if not self._names[group]:
+            del self._names[group]
 
 
 def head(content: bytes | msgspec.Raw) -> ObjectMeta:
@@ -211,9 +237,9 @@ class Watches:
         self._watches: dict[Kind, list[Watch]] = {}
         self._starts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
-    def add(self, kind: Kind, selector: Mapping[str, str], changed: Changed, turned: Callable[[], None]) -> None:
-        """Watch this kind as well, from the time that `run` is called."""
-        store = self._stores[kind] = Store(changed)
+    def add(self, kind: Kind, selector: Mapping[str, str], store: Store, turned: Callable[[], None]) -> None:
+        """Watch this kind into the store as well, from the time that `run` is called."""
+        self._stores[kind] = store
         self._watches[kind] = []
         for namespace in self._namespaces:
             watch = Watch(self._cluster, self._metrics, kind, store)
