@@ -70,6 +70,15 @@ def test_the_settings_are_the_dispatchers_own_words() -> None:
     assert routing == parsed(**spec).spec.routing
 
 
+def test_pods_tell_which_template_they_were_made_from() -> None:
+    def template(**spec: Any) -> Any:
+        (deployment,) = [one for one in desired(parsed(**spec), CONTEXT) if one["kind"] == "Deployment"]
+        return deployment["spec"]["template"]["metadata"]["annotations"][naming.TEMPLATE_ANNOTATION]
+
+    assert template() == template(alerts={"failureThreshold": 7})
+    assert template() != template(image="other:2")
+
+
 def test_the_pod_template_has_nothing_of_the_deployments_own_metadata() -> None:
     (deployment,) = [one for one in desired(parsed(), CONTEXT) if one["kind"] == "Deployment"]
     assert "ownerReferences" not in deployment["spec"]["template"]["metadata"]

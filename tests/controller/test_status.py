@@ -33,6 +33,15 @@ def test_a_scrape_that_nobody_makes_is_mentioned() -> None:
     assert "label missing" in found.message
 
 
+def test_trouble_beside_dispatchers_that_serve_is_mentioned() -> None:
+    message = "1 of 1 dispatchers are ready, but the image x cannot be pulled."
+    serving = judged(ConditionType.DISPATCHER_AVAILABLE, "True", Reason.IMAGE_PULL_FAILED, message)
+    found = summary([APPLIED, serving, UNSELECTED])
+    assert (found.status, found.reason) == ("True", Reason.READY)
+    assert message in found.message
+    assert "label missing" in found.message
+
+
 def test_a_time_changes_only_with_its_verdict() -> None:
     first = compose({}, 1, [ROLLING], {}, "T1")
     more = judged(ConditionType.DISPATCHER_AVAILABLE, "False", Reason.ROLLING_OUT, "still 0 of 1")

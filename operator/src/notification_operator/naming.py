@@ -42,6 +42,9 @@ METRICS_LABEL = f"{GROUP}/metrics"
 HASH_ANNOTATION = f"{GROUP}/applied"
 """On every child: a hash of what was applied last, so that a field which is no longer wanted is noticed."""
 
+TEMPLATE_ANNOTATION = f"{GROUP}/template"
+"""On every pod: a hash of the template that it was made from, so that the pods of the current one can be told."""
+
 
 def config(name: str) -> str:
     """The ConfigMap of settings."""

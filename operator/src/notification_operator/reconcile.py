@@ -1,7 +1,8 @@
 """Reconciliation: read the pipeline afresh → desired → apply → status. One coroutine for every occasion.
 
-`workqueue` calls `Reconciler.reconcile` with a key after anything changed: the pipeline, a child, a Secret that it
-refers to, a Prometheus, the operator's own start. Nothing is remembered between two calls that could not be read again.
+`workqueue` calls `Reconciler.reconcile` with a key after anything changed: the pipeline, a child, one of its pods,
+a Secret that it refers to, a Prometheus, the operator's own start. Nothing is remembered between two calls that could
+not be read again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from notification_operator import inputs, monitoring, status
+from notification_operator import availability, inputs, monitoring, pods, status
 from notification_operator.applier import Applier
 from notification_operator.clock import Clock
 from notification_operator.cluster import Cluster
@@ -21,12 +22,14 @@ from notification_operator.kinds import (
     DEPLOYMENT,
     NAMESPACE,
     PIPELINE,
+    POD,
     PROMETHEUS,
     PROMETHEUS_AGENT,
     SERVICE_MONITOR,
 )
 from notification_operator.monitoring import MonitoringView
 from notification_operator.pipeline import Pipeline
+from notification_operator.pods import Pod
 from notification_operator.resources import CHILDREN
 from notification_operator.resources.base import Context
 from notification_operator.resources.service import endpoint
@@ -86,7 +89,7 @@ class Reconciler:
         deployment = self._deployment(pipeline)
         conditions = [
             _resources_applied(children),
-            _dispatcher_available(deployment),
+            availability.judge(deployment, self._pods(pipeline)),
             inputs.channels_condition(pipeline, channels),
             inputs.alerting_condition(pipeline, alerts),
             monitoring.judge(pipeline, *await self._monitoring(pipeline)),
@@ -125,6 +128,13 @@ class Reconciler:
     def _deployment(self, pipeline: Pipeline) -> Mapping[str, Any]:
         stored = self._watches.store(DEPLOYMENT).get(pipeline.namespace, pipeline.name)
         return {} if stored is None else stored.decoded()
+
+    def _pods(self, pipeline: Pipeline) -> list[Pod] | None:
+        if isinstance(self._watches.failure(POD), ForbiddenError):
+            return None
+        return [
+            pods.read(stored.content) for stored in self._watches.store(POD).grouped(pipeline.namespace, pipeline.name)
+        ]
 
     async def _monitoring(self, pipeline: Pipeline) -> tuple[Mapping[str, str], MonitoringView]:
         """The ServiceMonitor's labels as they are, and what can be seen of who would select it."""
@@ -168,21 +178,6 @@ def _resources_applied(children: Iterable[ChildStatus]) -> Condition:
         return _applied("False", Reason.APPLY_FAILED, f"{'; '.join(failed)}.")
     count = len(by_state.get(ChildState.APPLIED, []))
     return _applied("True", Reason.APPLIED, f"{count} objects are as they should be.")
-
-
-def _dispatcher_available(deployment: Mapping[str, Any]) -> Condition:
-    kind = ConditionType.DISPATCHER_AVAILABLE
-    found = deployment.get("status", {})
-    # A status of an older generation speaks of pods that are about to be replaced.
-    current = found.get("observedGeneration") == deployment.get("metadata", {}).get("generation", -1)
-    wanted = deployment.get("spec", {}).get("replicas", 1)
-    ready, updated = found.get("readyReplicas", 0), found.get("updatedReplicas", 0)
-    if current and ready >= wanted and updated >= wanted and found.get("replicas", 0) == updated:
-        return Condition(kind, "True", Reason.AVAILABLE, f"{ready} of {wanted} dispatchers are ready.")
-    available: Mapping[str, Any] = next((one for one in found.get("conditions", ()) if one["type"] == "Available"), {})
-    said = f" ({available['message']})" if available.get("status") == "False" else ""
-    verdict: status.Verdict = "True" if ready >= wanted else "False"
-    return Condition(kind, verdict, Reason.ROLLING_OUT, f"{ready} of {wanted} dispatchers are ready{said}.")
 
 
 def _fields(

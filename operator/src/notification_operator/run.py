@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
-from notification_operator import __version__, handlers, naming
+from notification_operator import __version__, handlers, naming, pods
 from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials
 from notification_operator.errors import ApiError
-from notification_operator.kinds import CHILDREN, PIPELINE, PROMETHEUS, PROMETHEUS_AGENT
+from notification_operator.kinds import CHILDREN, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.reconcile import Reconciler
 from notification_operator.server import serving
@@ -97,6 +97,8 @@ class Operator:
         ours = {"labelSelector": naming.PIPELINE_LABEL}
         for kind in CHILDREN:
             watches.add(kind, ours, Store(self._child_changed), self._requeue_all)
+        own_pods = Store(self._child_changed, trim=pods.trimmed, group=naming.PIPELINE_LABEL)
+        watches.add(POD, ours, own_pods, self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
             watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
         return watches
@@ -124,7 +126,7 @@ class Operator:
 
     def _child_changed(self, meta: ObjectMeta) -> None:
         key = Key(meta.namespace, meta.labels.get(naming.PIPELINE_LABEL, ""))
-        # A child of a pipeline that is gone is the garbage collector's.
+        # What a pipeline that is gone has left is the garbage collector's.
         if key in self._pipelines:
             self._queue.add(key)
 

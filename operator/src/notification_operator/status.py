@@ -33,6 +33,9 @@ class Reason(StrEnum):
     CONFLICT = "Conflict"
     AVAILABLE = "Available"
     ROLLING_OUT = "RollingOut"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CRASH_LOOPING = "CrashLooping"
+    UNSCHEDULABLE = "Unschedulable"
     UNKNOWN = "Unknown"
     CONFIGURED = "Configured"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
@@ -88,17 +91,22 @@ _HOLDS_READY = (
 def summary(conditions: Sequence[Condition]) -> Condition:
     """The Ready condition: False with the first thing that is wrong, else True.
 
-    What was switched off on purpose holds nothing up. Neither does the scrape: notifications flow without it, so it is
-    mentioned only.
+    What was switched off on purpose holds nothing up. Neither does the scrape, nor a rollout beside dispatchers that
+    serve: notifications flow without them, so they are mentioned only.
     """
     by_type = {condition.type: condition for condition in conditions}
     for condition_type in _HOLDS_READY:
         found = by_type.get(condition_type)
         if found is not None and found.status != "True" and found.reason is not Reason.DISABLED:
             return Condition(ConditionType.READY, "False", found.reason, found.message)
+    message = "Notifications are taken and delivered."
+    dispatchers = by_type.get(ConditionType.DISPATCHER_AVAILABLE)
+    if dispatchers is not None and dispatchers.reason is not Reason.AVAILABLE:
+        message += f" {dispatchers.message}"
     monitoring = by_type.get(ConditionType.MONITORING_SELECTED)
-    aside = f" But: {monitoring.message}" if monitoring is not None and monitoring.status == "False" else ""
-    return Condition(ConditionType.READY, "True", Reason.READY, f"Notifications are taken and delivered.{aside}")
+    if monitoring is not None and monitoring.status == "False":
+        message += f" But: {monitoring.message}"
+    return Condition(ConditionType.READY, "True", Reason.READY, message)
 
 
 def compose(

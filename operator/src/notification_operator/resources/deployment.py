@@ -6,7 +6,10 @@ else comes through the mounted folder and doesn't.
 
 from __future__ import annotations
 
+import hashlib
 import math
+
+import msgspec
 
 from notification_dispatcher.variables import Variable
 from notification_operator import naming
@@ -27,18 +30,21 @@ _STOP_MARGIN_SECONDS = 5
 
 def build(pipeline: Pipeline, context: Context) -> Manifest:
     """The Deployment `<name>`."""
+    template: Manifest = {"metadata": {"labels": naming.labels(pipeline.name)}, "spec": _pod(pipeline, context)}
+    template["metadata"]["annotations"] = {naming.TEMPLATE_ANNOTATION: _digest(template)}
     return child(DEPLOYMENT, pipeline, pipeline.name) | {
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": naming.selector(pipeline.name)},
             # One pod, one queue: the old one drains while the new one takes over.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {"labels": naming.labels(pipeline.name)},
-                "spec": _pod(pipeline, context),
-            },
+            "template": template,
         }
     }
+
+
+def _digest(template: Manifest) -> str:
+    return hashlib.sha256(msgspec.json.encode(template, order="deterministic")).hexdigest()[:16]
 
 
 def _pod(pipeline: Pipeline, context: Context) -> Manifest:
