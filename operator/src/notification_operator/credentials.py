@@ -97,5 +97,7 @@ class Credentials:
         self._token_checked = float("-inf")
 
     def _read_token(self) -> str | None:
-        header = self._configuration.get_api_key_with_prefix("authorization")
-        return str(header).removeprefix("Bearer ") if header else None
+        # Newer versions of the package call it BearerToken, older ones authorization.
+        header = self._configuration.get_api_key_with_prefix("BearerToken", "authorization")
+        # "Bearer x" from a kubeconfig, "bearer x" from a pod.
+        return str(header).rpartition(" ")[2] if header else None
