@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,14 +24,24 @@ READY_SECONDS = 30.0
 class OperatorProcess:
     """`notification-operator run` on one namespace of a cluster. Use as a context manager."""
 
-    def __init__(self, cluster: Cluster, namespace: str, log: Path, *, level: str = "info") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        log: Path,
+        *,
+        level: str = "info",
+        options: Sequence[str] = (),
+        kubeconfig: Path | None = None,
+    ) -> None:
         self.log = log
         self.port = free_port()
         self._command = [
             *(str(Path(sys.executable).with_name("notification-operator")), "run"),
-            *("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace),
+            *("--kubeconfig", str(kubeconfig or cluster.kubeconfig), "--namespace", namespace),
             *("--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)),
             *("--log-format", "json", "--log-level", level),
+            *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,19 +56,29 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
+        process = self.launch()
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            if self.ready():
+                return
+            time.sleep(0.05)
+        raise ClusterError(f"the operator did not become ready; its last words: {self.log.read_text()[-2000:]}")
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, whatever becomes of it."""
         with self.log.open("ab") as output:
             # Nothing of the user's: what it needs comes by flags.
             self._process = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
             )
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise ClusterError(f"the operator did not become ready; its last words: {self.log.read_text()[-2000:]}")
+        return self._process
+
+    def ready(self) -> bool:
+        """What its readiness probe says."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -72,12 +94,28 @@ class OperatorProcess:
         self._process.kill()
         self._process.wait()
 
-    def requests(self, verb: str) -> float:
-        """How many requests it made with this HTTP method, whatever the answer."""
-        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+    def signal(self, number: signal.Signals) -> None:
+        """Any other signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def requests(self, *verbs: str) -> float:
+        """How many requests it made with these HTTP methods, whatever the answer."""
         prefix = "notification_operator_api_requests_total{"
         return sum(
             float(line.rsplit(" ", 1)[1])
-            for line in text.splitlines()
-            if line.startswith(prefix) and f'verb="{verb}"' in line
+            for line in self._metrics()
+            if line.startswith(prefix) and any(f'verb="{verb}"' in line for verb in verbs)
         )
+
+    def leads(self) -> bool:
+        """Whether it says so."""
+        return "notification_operator_leader 1.0" in self._metrics()
+
+    def actions(self) -> list[str]:
+        """The `action` of each line that it logged."""
+        lines = self.log.read_text().splitlines()
+        return [str(json.loads(line).get("action", "")) for line in lines if line.startswith("{")]
+
+    def _metrics(self) -> list[str]:
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text.splitlines()

@@ -13,6 +13,7 @@ from notification_dispatcher import logs
 from notification_operator import __version__, run
 from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
+from notification_operator.naming import OPERATOR
 from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
 
 _CONTEXT: dict[str, Any] = {
@@ -21,6 +22,9 @@ _CONTEXT: dict[str, Any] = {
     "max_content_width": 100,
 }
 
+# Every pod with a service account's token has this file.
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
 
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, package_name="plannivo-notifications")
@@ -28,7 +32,8 @@ def main() -> None:
     """Turn NotificationPipelines into dispatchers, scrapes, dashboards and Slack alerts."""
 
 
-@main.command("run")
+# Of its own: else click would put the command's name between the prefix and the option's.
+@main.command("run", context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX})
 @click.option(
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -48,7 +53,6 @@ def main() -> None:
     "--dispatcher-image",
     default=DEFAULT_IMAGE,
     show_default=True,
-    envvar=f"{ENVIRONMENT_PREFIX}_DISPATCHER_IMAGE",
     help="Image of the dispatcher, for pipelines that don't name one.",
 )
 @click.option(
@@ -56,10 +60,26 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    envvar=f"{ENVIRONMENT_PREFIX}_METRICS_PORT",
     help="Port of /healthz, /readyz and /metrics; 0 takes any free one.",
 )
 @click.option("--metrics-host", default="0.0.0.0", show_default=True, help="Address of that port.")  # noqa: S104
+@click.option(
+    "--leader-elect/--no-leader-elect",
+    default=None,
+    help="Write only while holding a Lease, so that several replicas can run: one works, another takes over. "
+    "Default: on in a pod, off elsewhere, where there is nobody to take over and a restart should not wait.",
+)
+@click.option(
+    "--lease-namespace",
+    metavar="NAME",
+    help="Namespace of that Lease. Default: the pod's own, else the first --namespace.",
+)
+@click.option(
+    "--lease-name",
+    default=OPERATOR,
+    show_default=True,
+    help="Name of that Lease. Give operators that look after different namespaces different ones.",
+)
 @click.option(
     "--log-format", type=click.Choice(["json", "text"]), default="text", show_default=True, help="How to log."
 )
@@ -77,6 +97,9 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
     dispatcher_image: str,
     metrics_port: int,
     metrics_host: str,
+    leader_elect: bool | None,
+    lease_namespace: str | None,
+    lease_name: str,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -92,6 +115,12 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
     """
     if namespaces and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces exclude each other: give one of them.")
+    own_namespace = _pod_namespace() if kubeconfig is None else None
+    if leader_elect is None:
+        leader_elect = own_namespace is not None
+    lease_namespace = lease_namespace or own_namespace or next(iter(namespaces), "")
+    if leader_elect and not lease_namespace:
+        raise click.UsageError("--leader-elect needs --lease-namespace here: outside a pod no namespace is its own.")
     logs.configure(log_format, log_level)
     settings = Settings(
         kubeconfig=kubeconfig,
@@ -99,12 +128,23 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
         dispatcher_image=dispatcher_image,
         http_host=metrics_host,
         http_port=metrics_port,
+        leader_elect=leader_elect,
+        lease_namespace=lease_namespace,
+        lease_name=lease_name,
     )
     try:
         asyncio.run(run.Operator(settings, Credentials.load(kubeconfig)).run())
     except OperatorError as error:
         click.echo(f"notification-operator: {error}", err=True)
         sys.exit(1)
+
+
+def _pod_namespace() -> str | None:
+    """The namespace of the pod that this runs in; None outside a pod."""
+    try:
+        return _POD_NAMESPACE.read_text().strip() or None
+    except OSError:
+        return None
 
 
 if __name__ == "__main__":

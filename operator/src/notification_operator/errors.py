@@ -9,9 +9,10 @@
         ├── ForbiddenError     403: a permission is missing
         ├── ConflictError      409: somebody was faster, read again
         ├── GoneError          410: the watch's position is too old, list again
+        ├── NotLeadingError    another operator leads, or may soon: the write was not sent
         └── TransientError     429, 5xx, a timeout, a lost connection: worth another try
 
-Raised by `cluster` and `reconcile`, turned into conditions by `reconcile` and into a later try by `workqueue`.
+Raised by `cluster`, `fence` and `reconcile`, turned into conditions by `reconcile` and into a later try by `workqueue`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class ConflictError(ApiError):
 
 class GoneError(ApiError):
     """A watch's resourceVersion is no longer kept."""
+
+
+class NotLeadingError(ApiError):
+    """A write that did not leave this process, since it does not lead."""
 
 
 class TransientError(ApiError):

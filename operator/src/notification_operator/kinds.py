@@ -1,6 +1,6 @@
 """The kinds of objects that the operator reads and writes, and their paths in the API.
 
-Used by `cluster`, `watching` and `reconcile`; the permissions that the operator needs follow from this table.
+Used by `cluster`, `watching`, `lease` and `reconcile`; the permissions that the operator needs follow from this table.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ SERVICE = Kind("v1", "Service", "services")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 SERVICE_MONITOR = Kind(MONITORING, "ServiceMonitor", "servicemonitors", optional=True)
 PROMETHEUS_RULE = Kind(MONITORING, "PrometheusRule", "prometheusrules", optional=True)
 PROMETHEUS = Kind(MONITORING, "Prometheus", "prometheuses", optional=True)

@@ -27,6 +27,9 @@ class OperatorMetrics:
             __version__
         ).set(1)
         self.queue_depth = Gauge(f"{_PREFIX}_queue_depth", "Pipelines that wait to be reconciled.", registry=registry)
+        self.leader = Gauge(
+            f"{_PREFIX}_leader", "1 where this operator writes, 0 where it stands by.", registry=registry
+        )
         self.watch_restarts = Counter(
             f"{_PREFIX}_watch_restarts", "Watches that were started again after an error.", ["kind"], registry=registry
         )

@@ -1,10 +1,15 @@
-"""Puts the operator together and runs it until it is told to stop. Called by `__main__`."""
+"""Puts the operator together and runs it until it is told to stop. Called by `__main__`.
+
+Every operator watches; one at a time reconciles. A standby knows all that the leader knows, so that its first write
+comes as soon as it leads.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,7 +19,10 @@ from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials
 from notification_operator.errors import ApiError
+from notification_operator.fence import Fence
 from notification_operator.kinds import CHILDREN, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
+from notification_operator.leader import Elector, Work, identity
+from notification_operator.lease import ClusterLeases
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.reconcile import Reconciler
 from notification_operator.server import serving
@@ -33,17 +41,20 @@ class Operator:
         self._settings = settings
         self._credentials = credentials
         self._metrics = OperatorMetrics(CollectorRegistry())
-        self._queue = WorkQueue(self._metrics)
+        self._clock = SystemClock()
+        self._fence = Fence(self._clock.monotonic)
+        self._queue: WorkQueue | None = None
         self._pipelines: set[Key] = set()
-        self._ready = asyncio.Event()
+        self._elector: Elector | None = None
+        self._watching = asyncio.Event()
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
         """Reconcile until SIGTERM or SIGINT."""
         self._take_signals()
         async with AsyncExitStack() as stack:
-            port = await stack.enter_async_context(serving(self._settings, self._metrics, self._ready.is_set))
-            cluster = await stack.enter_async_context(Cluster(self._credentials, self._metrics))
+            port = await stack.enter_async_context(serving(self._settings, self._metrics, self._ready))
+            cluster = await stack.enter_async_context(Cluster(self._credentials, self._metrics, self._fence))
             logger.info("operator", action="started", version=__version__, server=self._credentials.server, port=port)
             work = asyncio.create_task(self._work(cluster), name="operator")
             stop = asyncio.create_task(self._stopped.wait(), name="stop")
@@ -59,21 +70,49 @@ class Operator:
 
     async def _work(self, cluster: Cluster) -> None:
         watches = self._watches(cluster)
-        secrets = SourceSecrets(cluster, self._metrics, self._queue.add)
-        reconciler = Reconciler(cluster, watches, secrets, SystemClock(), self._settings.dispatcher_image)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watches.run(), name="watches")
                 # A first look at the children before any pipeline: else each would be asked for, one by one.
                 await watches.synced()
                 group.create_task(self._watch_pipelines(), name="pipelines")
-                group.create_task(self._queue.run(reconciler.reconcile, self._settings.workers), name="reconcilers")
                 group.create_task(self._resync(cluster), name="resync")
-                self._ready.set()
+                group.create_task(self._lead(cluster, partial(self._reconcile, cluster, watches)), name="leader")
+                self._watching.set()
                 logger.info("operator", action="ready", namespaces=self._settings.namespaces or "all")
         finally:
-            self._ready.clear()
+            self._watching.clear()
+
+    async def _lead(self, cluster: Cluster, work: Work) -> None:
+        """Do the work whenever this operator leads; without an election that is always."""
+        if not self._settings.leader_elect:
+            self._fence.open()
+            self._metrics.leader.set(1)
+            await work()
+            return
+        leases = ClusterLeases(cluster, self._settings.lease_namespace, self._settings.lease_name)
+        self._elector = Elector(leases, self._fence, self._clock, self._metrics, identity())
+        await self._elector.run(work)
+
+    async def _reconcile(self, cluster: Cluster, watches: Watches) -> None:
+        """Reconcile until cancelled. Nothing that is made here outlives the time of leading."""
+        queue = self._queue = WorkQueue(self._metrics)
+        secrets = SourceSecrets(cluster, self._metrics, queue.add)
+        reconciler = Reconciler(cluster, watches, secrets, self._clock, self._settings.dispatcher_image)
+        try:
+            self._requeue_all()
+            await queue.run(reconciler.reconcile, self._settings.workers)
+        finally:
+            self._queue = None
+            queue.close()
             await secrets.close()
+
+    def _ready(self) -> bool:
+        """All that is watched was listed, and this operator leads or could take over."""
+        return self._watching.is_set() and (not self._settings.leader_elect or self._can_lead())
+
+    def _can_lead(self) -> bool:
+        return self._elector is not None and self._elector.able
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -118,18 +157,23 @@ class Operator:
 
     def _seen(self, key: Key) -> None:
         self._pipelines.add(key)
-        self._queue.add(key)
+        self._enqueue(key)
 
     def _gone(self, key: Key) -> None:
         self._pipelines.discard(key)
-        self._queue.add(key)
+        self._enqueue(key)
 
     def _child_changed(self, meta: ObjectMeta) -> None:
         key = Key(meta.namespace, meta.labels.get(naming.PIPELINE_LABEL, ""))
         # What a pipeline that is gone has left is the garbage collector's.
         if key in self._pipelines:
-            self._queue.add(key)
+            self._enqueue(key)
 
     def _requeue_all(self) -> None:
         for key in self._pipelines:
+            self._enqueue(key)
+
+    def _enqueue(self, key: Key) -> None:
+        # A standby only remembers which pipelines there are: it looks at all of them when it begins to lead.
+        if self._queue is not None:
             self._queue.add(key)

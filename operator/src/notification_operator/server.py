@@ -14,6 +14,8 @@ from notification_operator.errors import SettingsError
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.settings import Settings
 
+_NOT_READY = "the watches are starting, or the Lease cannot be reached: see the log\n"
+
 
 @asynccontextmanager
 async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[[], bool]) -> AsyncIterator[int]:
@@ -23,7 +25,7 @@ async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="watches are starting\n")
+        return web.Response(text="ok\n") if ready() else web.Response(status=503, text=_NOT_READY)
 
     async def expose(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

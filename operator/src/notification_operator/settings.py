@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notification_operator import __version__
+from notification_operator.naming import OPERATOR
 
 ENVIRONMENT_PREFIX = "NOTIFICATION_OPERATOR"
 DEFAULT_IMAGE = f"plannivo/notification-dispatcher:{__version__}"
@@ -35,3 +36,12 @@ class Settings:
 
     resync_seconds: float = 600.0
     """Every pipeline is looked at again after this time, whether or not anything was seen to change."""
+
+    leader_elect: bool = False
+    """Write only while holding the Lease, so that several operators can run."""
+
+    lease_namespace: str = ""
+    """Namespace of the Lease; needed for the election."""
+
+    lease_name: str = OPERATOR
+    """Name of the Lease. Operators that look after different namespaces need different ones, or Leases apart."""

@@ -71,6 +71,13 @@ class WorkQueue:
             for number in range(workers):
                 group.create_task(self._worker(work), name=f"reconcile-{number}")
 
+    def close(self) -> None:
+        """Forget every key: whoever leads next begins with all of them."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._metrics.queue_depth.set(0)
+
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)
         self.add(key)

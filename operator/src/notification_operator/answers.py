@@ -1,0 +1,88 @@
+"""What the API server's answers mean: which error a refusal is, when to ask again, where a stream's lines end.
+
+`cluster` reads every answer through here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+
+from notification_operator.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    TransientError,
+)
+
+_LONGEST_PAUSE = 5.0
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.UNAUTHORIZED}
+_BY_STATUS: dict[int, type[ApiError]] = {
+    HTTPStatus.FORBIDDEN: ForbiddenError,
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.CONFLICT: ConflictError,
+    HTTPStatus.GONE: GoneError,
+}
+
+
+class _Status(msgspec.Struct):
+    """Kubernetes' answer to what it did not do."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+def refusal(response: aiohttp.ClientResponse, content: bytes, *, secret: bool = False) -> ApiError:
+    """The error that an answer of 400 and above is."""
+    status = response.status
+    message = _message(content, status, secret=secret)
+    if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return TransientError(message, status=status, retry_after=_seconds(response.headers.get("Retry-After")))
+    return _BY_STATUS.get(status, ApiError)(message, status=status)
+
+
+def watch_error(content: msgspec.Raw) -> ApiError:
+    """The error that a watch's event of type ERROR carries."""
+    said = msgspec.json.decode(content, type=_Status)
+    kind = GoneError if said.code == HTTPStatus.GONE else TransientError
+    return kind(said.message, status=said.code)
+
+
+def pause(attempt: int, retry_after: float | None) -> float:
+    """Seconds before the next attempt: what the server asked for, else exponential; both bounded and jittered."""
+    base = retry_after if retry_after is not None else 0.1 * 2**attempt
+    return min(base, _LONGEST_PAUSE) * random.uniform(0.7, 1.3)  # noqa: S311  spreads load, guards nothing
+
+
+async def lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: aiohttp's own reader stops at 64 KiB, and a dashboard is longer than that."""
+    rest = bytearray()
+    async for chunk in stream.iter_any():
+        rest += chunk
+        if b"\n" not in chunk:
+            continue
+        *whole, tail = bytes(rest).split(b"\n")
+        rest = bytearray(tail)
+        for line in whole:
+            if line:
+                yield line
+
+
+def _message(content: bytes, status: int, *, secret: bool) -> str:
+    """What the server said. For a Secret only the kind of refusal: the message may repeat what was sent."""
+    try:
+        said = msgspec.json.decode(content, type=_Status)
+    except msgspec.DecodeError:
+        said = _Status()
+    return f"{status} {said.reason if secret else said.message or said.reason}".strip()
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after is not None and retry_after.isdigit() else None
