@@ -26,7 +26,7 @@ async def test_the_token_of_a_kubeconfig_is_read(tmp_path: Path) -> None:
     assert await Credentials.load(path).token() == "from-the-file"
 
 
-async def test_the_pods_token_is_read_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_pods_token_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token, authority = tmp_path / "token", tmp_path / "ca.crt"
     token.write_text("first")
     authority.write_text("a certificate")
