@@ -4,6 +4,7 @@ A test that asks for either is marked `cluster`; `pytest -m "not cluster"` is th
 they run against: see `python -m tests.cluster --help`.
 """
 
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,12 @@ from tests.cluster.progress import Progress
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS = ROOT / "tests" / "faults"
 SESSIONS = ROOT / "build" / "test-cluster"
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C: what a script runs in the background ignores it, and so would all that the tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
