@@ -193,6 +193,13 @@ def test_wait_and_duration_are_two_alerts(desk: Desk) -> None:
     assert desk.notices[1].occurrence == Occurrence("6,120 ms", "lesson-completed", "l-1")
 
 
+def test_after_a_restart_a_backlog_names_a_job_that_waited(desk: Desk) -> None:
+    desk.alerts.claimed("booking-created", "b-1")
+    desk.alerts.claimed("booking-created", "b-2")
+    desk.depth(10)
+    assert desk.notices[0].occurrence == Occurrence("10 jobs waiting", "booking-created", "b-1")
+
+
 def test_slow_jobs_are_over_when_none_came_for_a_cooldown(desk: Desk) -> None:
     desk.run("t", "1", 5000)
     desk.pass_time(60)

@@ -138,6 +138,19 @@ async def test_many_large_jobs_are_leased_a_few_at_a_time(tmp_path: Path) -> Non
         assert [lease.id for lease in await queue.claim(10)] == ["c", "d"]
 
 
+async def test_out_of_memory_is_a_queue_that_cannot_store(tmp_path: Path) -> None:
+    def grow(_: sqlite3.Connection) -> None:
+        raise MemoryError
+
+    async with opened(tmp_path / "queue.db", VirtualClock()) as queue:
+        assert queue._writer is not None
+        with pytest.raises(QueueUnavailableError, match="MemoryError"):
+            await queue._writer.do(grow)
+        assert not queue.available
+        await queue.probe()
+        assert queue.available
+
+
 async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     clock, path = VirtualClock(), tmp_path / "queue.db"
     async with opened(path, clock) as queue:
