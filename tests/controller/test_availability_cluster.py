@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.cluster import Cluster
 from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
@@ -19,20 +15,6 @@ from tests.operator_process import OperatorProcess
 
 SECONDS = 5
 PODS = ("pods", "-l", "notifications.plannivo.io/pipeline=booking")
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(cluster, namespace, tmp_path / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def booking(cluster: Cluster, namespace: str, operator: OperatorProcess) -> dict[str, Any]:
-    """A pipeline with everything it needs, Ready."""
-    slack_secret(cluster, namespace)
-    apply(cluster, namespace, manifest())
-    return ready(cluster, namespace)
 
 
 def turned(cluster: Cluster, namespace: str, reason: str, status: str = "False") -> dict[str, Any]:

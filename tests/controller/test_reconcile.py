@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +38,6 @@ EDITS: dict[str, Any] = {
     "prometheusrule/booking": {"spec": {"groups": []}},
     "configmap/booking-dashboard": {"metadata": {"labels": {"grafana_dashboard": "0"}}},
 }
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(cluster, namespace, tmp_path / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def booking(cluster: Cluster, namespace: str, operator: OperatorProcess) -> dict[str, Any]:
-    """A pipeline with everything it needs, Ready."""
-    slack_secret(cluster, namespace)
-    apply(cluster, namespace, manifest())
-    return ready(cluster, namespace)
 
 
 def spec_of(found: dict[str, Any]) -> Any:
