@@ -107,7 +107,7 @@ class Alerts:
         depth = self._load().depth
         above = depth >= self._in_force.live.backlog_threshold
         if above and not self._backlogged:
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(f"{depth} jobs waiting", *self._example))
+            self._too_many(depth)
         self._backlogged = above
 
     def tick(self) -> None:
@@ -115,13 +115,15 @@ class Alerts:
         self.look_at_backlog()
         backlog = self._states[Alert.BACKLOG_GROWTH]
         if self._backlogged and not self._cooling(backlog):
-            value = f"{self._load().depth} jobs waiting"
-            self._occurred(Alert.BACKLOG_GROWTH, Occurrence(value, *self._example))
+            self._too_many(self._load().depth)
         if not self._states[Alert.FAILURE_SPIKE].firing:
             self._look_at_failures()
         for alert, state in self._states.items():
             if state.firing and not self._cooling(state) and self._over(alert, state):
                 self._resolve(alert, state)
+
+    def _too_many(self, depth: int) -> None:
+        self._occurred(Alert.BACKLOG_GROWTH, Occurrence(f"{depth} jobs waiting", *self._example))
 
     def _look_at_failures(self) -> None:
         live = self._in_force.live
