@@ -9,7 +9,7 @@ from notification_operator import naming
 from notification_operator.kinds import CONFIG_MAP
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-from notification_operator.spec import Overflow
+from notification_operator.spec.queue import Overflow
 
 _OVERFLOW = {Overflow.EVICT_OLDEST: "evict-oldest", Overflow.REJECT: "reject"}
 

@@ -1,0 +1,88 @@
+"""The NotificationPipeline resource: its typed spec, from which `crd` generates the schema.
+
+`pipeline` reads what the API server stores with it. Field names, defaults, bounds and descriptions
+stand here alone, a module for each part; channels, job types and retries come from the dispatcher's own model of them.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from notification_dispatcher.pipeline import Channel, JobType, Retry, Routing, UnknownJobTypes, check_routing
+from notification_dispatcher.schema import LIST_BY_NAME, ApiModel, rule
+from notification_operator.spec.alerts import Alerts
+from notification_operator.spec.api import Api
+from notification_operator.spec.monitoring import Dashboard, Monitoring
+from notification_operator.spec.queue import Queue, Workers
+from notification_operator.spec.workload import ImagePullPolicy
+
+GROUP = "notifications.plannivo.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "NotificationPipeline"
+PLURAL = "notificationpipelines"
+
+
+class PipelineSpec(ApiModel):
+    """What a pipeline should be."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rule(
+            "!has(self.jobTypes) || self.jobTypes.all(t, !has(t.channels)"
+            " || t.channels.all(c, self.channels.exists(x, x.name == c)))",
+            "each name in jobTypes[].channels must be the name of one of spec.channels",
+        )
+    )
+
+    paused: bool = Field(
+        default=False, description="Stop reconciling: nothing is written but the status, until it is false again."
+    )
+    image: str = Field(
+        default="",
+        max_length=512,
+        pattern=r"^[!-~]*$",
+        description="Image of the dispatcher. Default: the one that the operator was installed with.",
+    )
+    image_pull_policy: ImagePullPolicy = Field(
+        default=ImagePullPolicy.IF_NOT_PRESENT, description="When the image is pulled."
+    )
+    queue: Queue = Field(default_factory=Queue, description="Where jobs wait, how many, and what is a repetition.")
+    workers: Workers = Field(default_factory=Workers, description="Deliveries at once, and their limits.")
+    retry: Retry = Field(
+        default_factory=Retry, description="How a failed delivery is tried again: exponential back-off, full jitter."
+    )
+    job_types: tuple[JobType, ...] = Field(
+        default=(),
+        max_length=64,
+        description="What is special about some job types: channels, priority, limits. A type that is not listed "
+        "takes the defaults and goes to all channels.",
+        json_schema_extra=LIST_BY_NAME,
+    )
+    unknown_job_types: UnknownJobTypes = Field(
+        default=UnknownJobTypes.ACCEPT,
+        description="Accept: a type that is not listed is delivered as well. Reject: it is dropped, and counted.",
+    )
+    channels: tuple[Channel, ...] = Field(
+        min_length=1,
+        max_length=32,
+        description="The ways out for notifications: webhooks, Slack channels, mail, and whatever Apprise knows.",
+        json_schema_extra=LIST_BY_NAME,
+    )
+    api: Api = Field(default_factory=Api, description="The dispatcher's HTTP interface.")
+    alerts: Alerts = Field(default_factory=Alerts, description="When Slack is told that something is wrong.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="What Prometheus is given.")
+    dashboard: Dashboard = Field(default_factory=Dashboard, description="The pipeline's Grafana dashboard.")
+
+    @model_validator(mode="after")
+    def _routes_exist(self) -> Self:
+        check_routing(self.channels, self.job_types)
+        return self
+
+    @property
+    def routing(self) -> Routing:
+        """The part that the dispatcher reads from its pipeline file."""
+        return Routing.model_construct(
+            channels=self.channels, job_types=self.job_types, unknown_job_types=self.unknown_job_types
+        )

@@ -1,0 +1,17 @@
+"""`spec.api`: the dispatcher's HTTP interface."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from notification_dispatcher.schema import ApiModel
+
+
+class Api(ApiModel):
+    """The dispatcher's HTTP interface."""
+
+    port: int = Field(default=4000, ge=1024, le=65535, description="Port of the API, the probes and the metrics.")
+    max_batch: int = Field(default=1000, ge=1, le=10_000, description="Most notifications in one POST.")
+    max_body_bytes: int = Field(
+        default=5_242_880, ge=1024, le=104_857_600, description="Largest body of one POST, in bytes."
+    )
