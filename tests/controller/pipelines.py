@@ -13,6 +13,47 @@ from tests.cluster import Cluster
 
 SECONDS = 20.0
 
+POSTGRESQL: dict[str, Any] = {
+    "queue": {"engine": "PostgreSQL", "postgresql": {"dsnSecretRef": {"name": "database", "key": "uri"}}}
+}
+"""The smallest spec of a pipeline with a shared queue."""
+
+PERSISTENT: dict[str, Any] = {"queue": {"persistence": {"size": "2Gi"}}}
+"""One whose queue lies on a volume."""
+
+_SELECTOR = {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a"]}]}
+_NODES = {"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}
+_NEAR = {"labelSelector": _SELECTOR, "topologyKey": "kubernetes.io/hostname", "namespaceSelector": {}}
+SHAPED: dict[str, Any] = {
+    "image": "registry.example.com/dispatcher:1",
+    "imagePullPolicy": "Always",
+    "imagePullSecrets": [{"name": "registry"}],
+    "resources": {"requests": {"cpu": 1, "memory": "1024Mi"}, "limits": {"cpu": "1.5", "memory": "1.5Gi"}},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "dedicated", "value": "mail", "effect": "NoExecute", "tolerationSeconds": 60}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_NODES]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "preference": _NODES}],
+        },
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": _NEAR}]
+        },
+    },
+    "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}],
+    "priorityClassName": "system-cluster-critical",
+    "serviceAccountName": "mailer",
+    "podLabels": {"team": "crm"},
+    "podAnnotations": {"example.com/note": "on call: crm"},
+    "env": [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "EMPTY", "value": ""},
+        {"name": "TZ", "valueFrom": {"configMapKeyRef": {"name": "zone", "key": "tz"}}},
+    ],
+    "networkPolicy": {"enabled": True, "ingressFrom": [{"namespaceSelector": {}, "podSelector": _SELECTOR}]},
+}
+"""Everything that shapes the pods, in forms that the API server writes differently."""
+
 
 def manifest(name: str = "booking", **spec: Any) -> dict[str, Any]:
     """The smallest useful pipeline, with what differs."""

@@ -14,7 +14,18 @@ from notification_operator.resources import deployment
 from notification_operator.resources.base import Context
 from tests.cluster import Cluster
 from tests.controller import pipelines
-from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
+from tests.controller.pipelines import (
+    PERSISTENT,
+    POSTGRESQL,
+    SHAPED,
+    apply,
+    condition,
+    eventually,
+    get,
+    manifest,
+    ready,
+    slack_secret,
+)
 from tests.operator_process import OperatorProcess
 
 CHILDREN = (
@@ -59,8 +70,8 @@ def test_a_pipeline_becomes_its_children(cluster: Cluster, namespace: str, booki
     )
     assert "finalizers" not in booking["metadata"]
     printed = cluster.run_kubectl("-n", namespace, "get", "npl").splitlines()
-    assert printed[0].split() == ["NAME", "READY", "ALERTS", "SCRAPED", "REASON", "AGE"]
-    assert printed[1].split()[:5] == ["booking", "1/1", "Configured", "NoPrometheusSelects", "Ready"]
+    assert printed[0].split() == ["NAME", "READY", "ENGINE", "ALERTS", "SCRAPED", "REASON", "AGE"]
+    assert printed[1].split()[:6] == [*("booking", "1/1", "Embedded", "Configured", "NoPrometheusSelects", "Ready")]
 
 
 @pytest.mark.parametrize("name", CHILDREN)
@@ -285,9 +296,10 @@ def test_the_samples_are_accepted(cluster: Cluster, namespace: str) -> None:
         cluster.run_kubectl("-n", namespace, "apply", "--dry-run=server", "-f", sample)
 
 
-def test_pods_pass_the_restricted_standard(cluster: Cluster, namespace: str) -> None:
+@pytest.mark.parametrize("spec", [{}, SHAPED, PERSISTENT, POSTGRESQL], ids=["least", "shaped", "volume", "database"])
+def test_pods_pass_the_restricted_standard(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
     cluster.run_kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    made = deployment.build(pipelines.parsed(namespace=namespace), Context("image"))
+    made = deployment.build(pipelines.parsed(namespace=namespace, **spec), Context("image"))
     template = made["spec"]["template"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", **template["metadata"]}}
     pod["spec"] = {**template["spec"], "serviceAccountName": "default"}

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from notification_dispatcher.pipeline import Routing
+from notification_dispatcher.queue_names import SCHEMA_PATTERN
 from notification_dispatcher.variables import ROUTING_FILE, Variable
 from notification_operator import naming
+from notification_operator.pipeline import Pipeline
 from notification_operator.resources import CHILDREN, Child, desired
-from notification_operator.resources.base import Context
-from tests.controller.pipelines import parsed
+from notification_operator.resources.base import Context, Manifest
+from tests.controller.pipelines import PERSISTENT, POSTGRESQL, SHAPED, parsed
 
+# Between them they have every child.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "least": {},
+    "volume": {**PERSISTENT, "networkPolicy": {"enabled": True}},
+    "autoscaled": {**POSTGRESQL, "autoscaling": {}},
+    "shaped": SHAPED,
+}
 CONTEXT = Context("image:1", slack_alerts={"SLACK_ALERT_WEBHOOK_URL": b"https://x"}, credentials={"team.x": b"y"})
+
+
+def built(child: Child) -> tuple[Pipeline, Manifest]:
+    """The child of the first variant that has it."""
+    for spec in VARIANTS.values():
+        pipeline = parsed(**spec)
+        if manifest := child.build(pipeline, CONTEXT):
+            return pipeline, manifest
+    raise AssertionError(f"no variant has {child.kind.name} {child.name('')}")
 
 
 @pytest.mark.parametrize("child", CHILDREN, ids=lambda child: f"{child.kind.name}-{child.name('x')}")
 def test_a_builder_is_pure(child: Child) -> None:
-    pipeline = parsed()
-    first, second = child.build(pipeline, CONTEXT), child.build(pipeline, CONTEXT)
+    pipeline, first = built(child)
+    second = child.build(pipeline, CONTEXT)
     assert first == second
-    assert first is not None
     assert second is not None
     first["metadata"]["labels"]["scribbled"] = "on"
     first["metadata"]["ownerReferences"].clear()
@@ -31,9 +49,8 @@ def test_a_builder_is_pure(child: Child) -> None:
 
 @pytest.mark.parametrize("child", CHILDREN, ids=lambda child: f"{child.kind.name}-{child.name('x')}")
 def test_every_child_is_named_labelled_and_owned(child: Child) -> None:
-    built = child.build(parsed(), CONTEXT)
-    assert built is not None
-    metadata = built["metadata"]
+    _, manifest = built(child)
+    metadata = manifest["metadata"]
     assert metadata["name"] == child.name("booking")
     assert metadata["labels"][naming.PIPELINE_LABEL] == "booking"
     assert metadata["labels"]["app.kubernetes.io/managed-by"] == "notification-operator"
@@ -41,9 +58,9 @@ def test_every_child_is_named_labelled_and_owned(child: Child) -> None:
 
 
 def test_no_two_pipelines_children_share_a_name() -> None:
-    suffixes = ("", "-config", "-dashboard", "-slack-alerts", "-credentials")
-    names = [f"booking{first}{second}" for first in suffixes for second in suffixes]
-    made = [(one["kind"], one["metadata"]["name"]) for name in set(names) for one in desired(parsed(name), CONTEXT)]
+    suffixes = ("", *(child.name("") for child in CHILDREN))
+    names = {f"booking{first}{second}" for first in suffixes for second in suffixes}
+    made = [(child.kind, child.name(name)) for name in names for child in CHILDREN]
     assert len(made) == len(set(made))
 
 
@@ -118,3 +135,111 @@ def test_durations_reach_prometheus_in_its_own_form() -> None:
     (monitor,) = [one for one in desired(parsed(**spec), CONTEXT) if one["kind"] == "ServiceMonitor"]
     endpoint = monitor["spec"]["endpoints"][0]
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("1m31s", "1s500ms")
+
+
+def of_kind(kind: str, **spec: Any) -> Manifest | None:
+    return next((one for one in desired(parsed(**spec), CONTEXT) if one["kind"] == kind), None)
+
+
+def the(kind: str, **spec: Any) -> Any:
+    found = of_kind(kind, **spec)
+    assert found is not None
+    return found["spec"]
+
+
+def container(**spec: Any) -> Any:
+    return the("Deployment", **spec)["template"]["spec"]["containers"][0]
+
+
+def environment(**spec: Any) -> dict[str, str]:
+    return {one["name"]: one.get("value", "") for one in container(**spec)["env"]}
+
+
+def test_a_queue_on_a_volume_has_one_dispatcher_at_a_time() -> None:
+    claim = the("PersistentVolumeClaim", **PERSISTENT)
+    assert claim == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    wanted = the("Deployment", **PERSISTENT)
+    assert wanted["strategy"] == {"type": "Recreate"}
+    (data,) = [one for one in wanted["template"]["spec"]["volumes"] if one["name"] == "data"]
+    assert data["persistentVolumeClaim"] == {"claimName": "booking-queue"}
+
+
+def test_a_claim_that_is_there_is_used_and_left_alone() -> None:
+    spec: dict[str, Any] = {"queue": {"persistence": {"existingClaim": "mine"}}}
+    assert of_kind("PersistentVolumeClaim", **spec) is None
+    volumes = the("Deployment", **spec)["template"]["spec"]["volumes"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "mine"}} in volumes
+
+
+def test_an_autoscaler_has_the_replicas_to_itself() -> None:
+    spec: dict[str, Any] = {**POSTGRESQL, "autoscaling": {"minReplicas": 2, "maxReplicas": 4}}
+    assert "replicas" not in the("Deployment", **spec)
+    scaler = the("HorizontalPodAutoscaler", **spec)
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 4)
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "booking"}
+    assert the("Deployment", **POSTGRESQL, replicas=3)["replicas"] == 3
+    assert of_kind("HorizontalPodAutoscaler", **POSTGRESQL) is None
+
+
+def test_a_single_dispatcher_does_not_keep_a_node_from_draining() -> None:
+    assert of_kind("PodDisruptionBudget", **POSTGRESQL) is None
+    assert the("PodDisruptionBudget", **POSTGRESQL, replicas=2)["maxUnavailable"] == 1
+    assert of_kind("PodDisruptionBudget", **POSTGRESQL, autoscaling={}) is not None
+    off = {"podDisruptionBudget": {"enabled": False}}
+    assert of_kind("PodDisruptionBudget", **POSTGRESQL, **off, replicas=2) is None
+
+
+def test_the_engine_is_told_where_it_is() -> None:
+    assert environment()[Variable.QUEUE_ENGINE] == "sqlite"
+    told = environment(**POSTGRESQL)
+    assert (told[Variable.QUEUE_ENGINE], told[Variable.QUEUE_POOL_SIZE]) == ("postgresql", "4")
+    assert Variable.QUEUE_PATH not in told
+    named = {"queue": {"engine": "PostgreSQL", "postgresql": {**POSTGRESQL["queue"]["postgresql"], "schema": "mine"}}}
+    assert environment(**named)[Variable.QUEUE_SCHEMA] == "mine"
+
+
+def test_every_pipeline_has_a_schema_of_its_own() -> None:
+    schemas = {
+        naming.queue_schema(namespace, name)
+        for namespace, name in (("a", "b-c"), ("a-b", "c"), ("a", "b"), ("b", "a"), ("n" * 63, "x" * 50))
+    }
+    assert len(schemas) == 5
+    for schema in schemas:
+        assert re.fullmatch(SCHEMA_PATTERN, schema)
+
+
+def test_a_token_that_is_named_must_be_there() -> None:
+    assert environment()[Variable.API_TOKEN_REQUIRED] == "false"
+    spec: dict[str, Any] = {"api": {"authTokenSecretRef": {"name": "token", "key": "token"}}}
+    assert environment(**spec)[Variable.API_TOKEN_REQUIRED] == "true"
+
+
+def test_pods_are_shaped_as_the_spec_says() -> None:
+    template = the("Deployment", **SHAPED)["template"]
+    pod = template["spec"]
+    assert template["metadata"]["labels"]["team"] == "crm"
+    assert template["metadata"]["labels"][naming.PIPELINE_LABEL] == "booking"
+    assert template["metadata"]["annotations"]["example.com/note"] == "on call: crm"
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"] == SHAPED["tolerations"]
+    assert pod["affinity"] == SHAPED["affinity"]
+    assert pod["topologySpreadConstraints"] == [
+        {
+            "maxSkew": 1,
+            "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "minDomains": 2,
+            "labelSelector": {"matchLabels": naming.selector("booking")},
+        }
+    ]
+    assert pod["serviceAccountName"] == "mailer"
+    assert of_kind("ServiceAccount", **SHAPED) is None
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "1", "memory": "1Gi"},
+        "limits": {"cpu": "1500m", "memory": "1536Mi"},
+    }
+
+
+def test_resources_that_are_set_replace_the_default_as_a_whole() -> None:
+    assert container()["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
+    assert container(resources={"limits": {"memory": "64Mi"}})["resources"] == {"limits": {"memory": "64Mi"}}

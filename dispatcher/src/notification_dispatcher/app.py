@@ -100,12 +100,11 @@ class _Api:
 
     async def post_notifications(self, request: Request) -> Response:
         """Take a batch."""
-        live = self._parts.in_force.live
-        authorize(request, live)
+        authorize(request, self._parts.in_force.settings)
         if self._parts.draining:
             raise RequestError(503, "the dispatcher is shutting down", RETRY_SOON)
         key = _idempotency_key(request)
-        body = await read_body(request, live.max_body_bytes)
+        body = await read_body(request, self._parts.in_force.live.max_body_bytes)
         taken = await self._parts.intake.take(body, tracing.carried(request.headers), key)
         if taken.recalled is not None:
             return json_response(202, taken.recalled, {"Idempotency-Replayed": "true"})
@@ -115,7 +114,7 @@ class _Api:
 
     async def get_notification(self, request: Request) -> Response:
         """Say where a job is."""
-        authorize(request, self._parts.in_force.live)
+        authorize(request, self._parts.in_force.settings)
         report = await self._parts.queue.report(request.path_params["id"])
         if report is None:
             raise RequestError(404, "there is no such notification: it was evicted, never queued, or is forgotten")
@@ -123,7 +122,7 @@ class _Api:
 
     async def test_alert(self, request: Request) -> Response:
         """Send a test alert to Slack, and say what came back."""
-        authorize(request, self._parts.in_force.live)
+        authorize(request, self._parts.in_force.settings)
         delivery = await self._parts.slack.test(self._parts.queue.counts().depth, self._parts.worker.active)
         if delivery is None:
             raise RequestError(409, "no Slack webhook is configured: set SLACK_ALERT_WEBHOOK_URL")

@@ -72,7 +72,7 @@ class DeadLetterApi:
 
     async def list(self, request: Request) -> Response:
         """A page of dead letters."""
-        authorize(request, self.in_force.live)
+        authorize(request, self.in_force.settings)
         query = _query(request, {"state", *_FILTERS, "limit", "cursor"})
         if query.get("state", "dead") != JobState.DEAD:
             raise RequestError(400, "state: only dead letters can be listed: state=dead")
@@ -101,7 +101,7 @@ class DeadLetterApi:
 
     async def replay(self, request: Request) -> Response:
         """Queue many again, the oldest first, as far as there is room."""
-        authorize(request, self.in_force.live)
+        authorize(request, self.in_force.settings)
         chosen = decoded(await read_body(request, self.in_force.live.max_body_bytes), Selection)
         replayed = await self.queue.replay(_chosen(chosen), self.in_force.live.limits, chosen.limit)
         self.monitor.replayed(replayed)
@@ -109,7 +109,7 @@ class DeadLetterApi:
 
     async def delete(self, request: Request) -> Response:
         """Delete many, the oldest first."""
-        authorize(request, self.in_force.live)
+        authorize(request, self.in_force.settings)
         query = _query(request, {*_FILTERS, "all", "limit"})
         if query.get("all", "false") not in {"true", "false"}:
             raise RequestError(400, "all: must be true or false")
@@ -120,7 +120,7 @@ class DeadLetterApi:
 
     async def _dead(self, request: Request) -> str:
         """The id of the dead letter that the path names."""
-        authorize(request, self.in_force.live)
+        authorize(request, self.in_force.settings)
         job_id: str = request.path_params["id"]
         report = await self.queue.report(job_id)
         if report is None:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from notification_dispatcher.errors import RequestError
 from notification_dispatcher.messages import words_of
-from notification_dispatcher.settings import Live
+from notification_dispatcher.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
@@ -40,9 +40,11 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str = ""
 
 
-def authorize(request: Request, live: Live) -> None:
-    """Raise RequestError unless the request has the token, where one is set."""
-    token = live.api_token
+def authorize(request: Request, settings: Settings) -> None:
+    """Raise RequestError unless the request has the token, where one is set or must be."""
+    token = settings.live.api_token
+    if token is None and settings.fixed.api_token_required:
+        raise RequestError(503, "the API's token is not there yet, so that nobody can be let in", RETRY_SOON)
     if token is None:
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

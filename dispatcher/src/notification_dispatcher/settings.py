@@ -76,6 +76,11 @@ class Fixed(_Variables):
     port: Annotated[int, Field(ge=0, le=65535), _whole(0, 65535)] = _setting(
         Variable.PORT, 4000, "Port to listen on; 0 takes any free one."
     )
+    api_token_required: Annotated[bool, Expects("true or false")] = _setting(
+        Variable.API_TOKEN_REQUIRED,
+        False,
+        "Answer nobody while NOTIFICATION_API_TOKEN is not there, in place of everybody: true or false.",
+    )
     queue_engine: Annotated[str, Field(pattern="^(sqlite|memory)$"), Expects("sqlite or memory")] = _setting(
         Variable.QUEUE_ENGINE, "sqlite", "Where jobs wait: sqlite (a file), or memory (lost at the end)."
     )

@@ -75,6 +75,9 @@ def judge(deployment: Mapping[str, Any], known: Sequence[Pod] | None) -> Conditi
     ready, updated = found.get("readyReplicas", 0), found.get("updatedReplicas", 0)
     # A status of an older generation speaks of pods that are about to be replaced.
     current = found.get("observedGeneration") == deployment.get("metadata", {}).get("generation", -1)
+    if wanted == 0:
+        message = "spec.replicas is 0: nothing is taken or delivered, and what waits stays where it is."
+        return Condition(ConditionType.DISPATCHER_AVAILABLE, "False", Reason.SCALED_TO_ZERO, message)
     count = f"{ready} of {wanted} dispatchers are ready"
     if current and ready >= wanted and updated >= wanted and found.get("replicas", 0) == updated:
         return Condition(ConditionType.DISPATCHER_AVAILABLE, "True", Reason.AVAILABLE, f"{count}.")

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_jsonable_python
 
 from notification_operator import naming
 from notification_operator.spec import GROUP, KIND, PLURAL, VERSION, PipelineSpec
@@ -26,6 +26,11 @@ Schema = dict[str, Any]
 
 _DROPPED = ("$defs", "title", "propertyNames", "additionalProperties")
 _RULES = "x-kubernetes-validations"
+_SCALE = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+    "labelSelectorPath": ".status.selector",
+}
 
 
 class _WithFactoryDefaults(GenerateJsonSchema):
@@ -36,17 +41,19 @@ class _WithFactoryDefaults(GenerateJsonSchema):
         if "default_factory" in schema:
             value = schema["default_factory"]()  # type: ignore[call-arg]
             # In full: the API server checks the rules of an object's default before it fills in the inner defaults.
-            result["default"] = _tidy(
-                value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else dict(value)
-            )
-            if result["default"] == {}:
+            result["default"] = _tidy(to_jsonable_python(value, by_alias=True))
+            if result["default"] in ({}, []):
                 del result["default"]
         return result
 
 
-def _tidy(value: Schema) -> Schema:
+def _tidy(value: Any) -> Any:
     """Without what is unset or empty, which is no default worth storing."""
-    inner = {key: _tidy(item) if isinstance(item, dict) else item for key, item in value.items()}
+    if isinstance(value, list):
+        return [_tidy(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _tidy(item) for key, item in value.items()}
     return {key: item for key, item in inner.items() if item not in (None, "", {}, [])}
 
 
@@ -152,6 +159,7 @@ def _status_schema() -> Schema:
             "ready": {"type": "string", "description": "Dispatchers that are ready, of those wanted: 1/1."},
             "replicas": {"type": "integer", "format": "int32", "description": "Dispatchers there are."},
             "readyReplicas": {"type": "integer", "format": "int32", "description": "Dispatchers that are ready."},
+            "selector": {"type": "string", "description": "Selects the dispatchers' pods, as a text."},
             "endpoint": {"type": "string", "description": "Where to POST notifications, inside the cluster."},
             "image": {"type": "string", "description": "The dispatcher's image in force."},
             "conditions": {
@@ -183,6 +191,7 @@ def _condition_column(name: str, condition: ConditionType, field: str, descripti
 def _columns() -> list[Schema]:
     return [
         {"name": "Ready", "type": "string", "jsonPath": ".status.ready", "description": "Dispatchers ready, of wanted"},
+        {"name": "Engine", "type": "string", "jsonPath": ".spec.queue.engine", "description": "Where jobs wait"},
         _condition_column("Alerts", ConditionType.ALERTING_CONFIGURED, "reason", "Can Slack be told?"),
         _condition_column("Scraped", ConditionType.MONITORING_SELECTED, "reason", "Does a Prometheus select it?"),
         _condition_column("Reason", ConditionType.READY, "reason", "The first thing that is wrong"),
@@ -230,7 +239,7 @@ def definition() -> Schema:
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, "scale": _SCALE},
                     "additionalPrinterColumns": _columns(),
                 }
             ],

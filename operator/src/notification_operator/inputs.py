@@ -13,8 +13,11 @@ from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
+from notification_operator.resources.base import Context
+from notification_operator.resources.volume_claim import claim_name
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.status import Condition, ConditionType, Reason
+from notification_operator.workqueue import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,39 @@ class Resolved:
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a pipeline's Secrets gave, by what it is for."""
+
+    alerts: Resolved
+    channels: Resolved
+    queue: Resolved
+    api: Resolved
+
+    def context(self, dispatcher_image: str) -> Context:
+        """What the builders need of it."""
+        credentials = self.channels.values | self.queue.values | self.api.values
+        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials)
+
+    def conditions(self, pipeline: Pipeline) -> list[Condition]:
+        """What is to be said of it."""
+        return [
+            queue_condition(pipeline, self.queue),
+            channels_condition(pipeline, self.channels),
+            api_condition(pipeline, self.api),
+            alerting_condition(pipeline, self.alerts),
+        ]
+
+
+async def gather(secrets: SourceSecrets, pipeline: Pipeline) -> Inputs:
+    """Read all that the pipeline refers to, and watch it from now on. Raises RetryLater."""
+    wanted = (alert_secrets(pipeline), channel_secrets(pipeline), queue_secrets(pipeline), api_secrets(pipeline))
+    names = {item.ref.name for items in wanted for item in items}
+    secrets.need(Key(pipeline.namespace, pipeline.name), names)
+    alerts, channels, queue, api = [await _resolve(secrets, pipeline.namespace, items) for items in wanted]
+    return Inputs(alerts, channels, queue, api)
+
+
 def alert_secrets(pipeline: Pipeline) -> list[Wanted]:
     """Where alerts go, and where they go when that is not there."""
     slack = pipeline.spec.alerts.slack
@@ -64,8 +100,24 @@ def channel_secrets(pipeline: Pipeline) -> list[Wanted]:
     ]
 
 
-async def resolve(secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted]) -> Resolved:
-    """Read each value. `secrets.need` must have been told of them. Raises RetryLater."""
+def queue_secrets(pipeline: Pipeline) -> list[Wanted]:
+    """How the database is reached."""
+    database = pipeline.spec.queue.postgresql
+    if database is None:
+        return []
+    wanted = [Wanted("queue.postgresql.dsnSecretRef", database.dsn_secret_ref, Variable.QUEUE_DSN.value)]
+    if database.tls is not None:
+        wanted.append(Wanted("queue.postgresql.tls.caSecretRef", database.tls.ca_secret_ref, Variable.QUEUE_CA.value))
+    return wanted
+
+
+def api_secrets(pipeline: Pipeline) -> list[Wanted]:
+    """What callers must know."""
+    ref = pipeline.spec.api.auth_token_secret_ref
+    return [] if ref is None else [Wanted("api.authTokenSecretRef", ref, Variable.API_TOKEN.value)]
+
+
+async def _resolve(secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted]) -> Resolved:
     resolved = Resolved()
     for item in wanted:
         found = await _read(secrets, namespace, item)
@@ -94,9 +146,33 @@ async def _read(secrets: SourceSecrets, namespace: str, wanted: Wanted) -> bytes
     return values[key]
 
 
-def needed(pipeline: Pipeline) -> set[str]:
-    """Names of all Secrets that the pipeline refers to."""
-    return {item.ref.name for item in (*alert_secrets(pipeline), *channel_secrets(pipeline))}
+def queue_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
+    """Can the queue be reached, and does it outlive the pods?"""
+    if resolved.problems:
+        return _failed(ConditionType.QUEUE_CONFIGURED, resolved)
+    claim = claim_name(pipeline)
+    if pipeline.spec.queue.postgresql is not None:
+        message = "Jobs wait in PostgreSQL, which all dispatchers share."
+    elif claim is not None:
+        message = f"Jobs wait in a file on the volume {claim}."
+    else:
+        message = "Jobs wait in a file of the pod, and go with it; spec.queue.persistence keeps them on a volume."
+    return Condition(ConditionType.QUEUE_CONFIGURED, "True", Reason.CONFIGURED, message)
+
+
+def api_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
+    """Is the API closed to strangers?"""
+    if pipeline.spec.api.auth_token_secret_ref is None:
+        return Condition(
+            ConditionType.API_SECURED,
+            "False",
+            Reason.DISABLED,
+            "spec.api.authTokenSecretRef is not set: whoever reaches the Service may post notifications and read "
+            "dead letters.",
+        )
+    if resolved.problems:
+        return _failed(ConditionType.API_SECURED, resolved, " Until then nobody is let in.")
+    return Condition(ConditionType.API_SECURED, "True", Reason.CONFIGURED, "Callers need the bearer token.")
 
 
 def alerting_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
@@ -122,11 +198,11 @@ def alerting_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
 def channels_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     """Does each channel have what it needs?"""
     if resolved.problems:
-        return Condition(
-            ConditionType.CHANNELS_CONFIGURED,
-            "False",
-            resolved.problems[0].reason,
-            " ".join(problem.message for problem in resolved.problems),
-        )
+        return _failed(ConditionType.CHANNELS_CONFIGURED, resolved)
     names = ", ".join(channel.name for channel in pipeline.spec.channels)
     return Condition(ConditionType.CHANNELS_CONFIGURED, "True", Reason.CONFIGURED, f"Configured: {names}.")
+
+
+def _failed(kind: ConditionType, resolved: Resolved, consequence: str = "") -> Condition:
+    messages = " ".join(problem.message for problem in resolved.problems)
+    return Condition(kind, "False", resolved.problems[0].reason, f"{messages}{consequence}")

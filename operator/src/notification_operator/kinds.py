@@ -48,14 +48,30 @@ SECRET = Kind("v1", "Secret", "secrets")
 SERVICE = Kind("v1", "Service", "services")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 SERVICE_MONITOR = Kind(MONITORING, "ServiceMonitor", "servicemonitors", optional=True)
 PROMETHEUS_RULE = Kind(MONITORING, "PrometheusRule", "prometheusrules", optional=True)
 PROMETHEUS = Kind(MONITORING, "Prometheus", "prometheuses", optional=True)
 PROMETHEUS_AGENT = Kind(MONITORING_ALPHA, "PrometheusAgent", "prometheusagents", optional=True)
 
-CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SECRET, SERVICE, DEPLOYMENT, SERVICE_MONITOR, PROMETHEUS_RULE)
+CHILDREN = (
+    SERVICE_ACCOUNT,
+    CONFIG_MAP,
+    SECRET,
+    SERVICE,
+    VOLUME_CLAIM,
+    DEPLOYMENT,
+    AUTOSCALER,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    SERVICE_MONITOR,
+    PROMETHEUS_RULE,
+)
 """Every kind of child, in the order in which people are shown them."""
 
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (*CHILDREN, PIPELINE)}

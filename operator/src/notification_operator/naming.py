@@ -6,6 +6,8 @@ Each kind of child has a suffix of its own, so that the children of two pipeline
 
 from __future__ import annotations
 
+import hashlib
+
 from notification_dispatcher.schema import DNS_LABEL
 from notification_operator.spec import GROUP
 
@@ -16,8 +18,9 @@ CONFIG_SUFFIX = "-config"
 SLACK_ALERTS_SUFFIX = "-slack-alerts"
 CREDENTIALS_SUFFIX = "-credentials"
 DASHBOARD_SUFFIX = "-dashboard"
+QUEUE_SUFFIX = "-queue"
 
-_LONGEST_SUFFIX = max(map(len, (CONFIG_SUFFIX, SLACK_ALERTS_SUFFIX, CREDENTIALS_SUFFIX, DASHBOARD_SUFFIX)))
+_LONGEST_SUFFIX = len(SLACK_ALERTS_SUFFIX)
 LONGEST_NAME = 63 - _LONGEST_SUFFIX
 
 _SERVICE_NAME = DNS_LABEL.replace("^[a-z0-9]", "^[a-z]", 1)
@@ -64,6 +67,17 @@ def credentials(name: str) -> str:
 def dashboard(name: str) -> str:
     """The ConfigMap of the dashboard."""
     return name + DASHBOARD_SUFFIX
+
+
+def queue(name: str) -> str:
+    """The volume claim of the queue."""
+    return name + QUEUE_SUFFIX
+
+
+def queue_schema(namespace: str, name: str) -> str:
+    """The database schema of a pipeline that names none: readable, its own, and within PostgreSQL's 63 bytes."""
+    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:8]
+    return f"npl_{name.replace('-', '_')}_{digest}"
 
 
 def selector(name: str) -> dict[str, str]:

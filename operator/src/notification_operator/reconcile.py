@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from notification_operator import availability, inputs, monitoring, pods, status
+from notification_operator import availability, inputs, monitoring, naming, pods, status
 from notification_operator.applier import Applier
 from notification_operator.clock import Clock
 from notification_operator.cluster import Cluster
@@ -73,10 +73,8 @@ class Reconciler:
         await self._bring(pipeline, stored)
 
     async def _bring(self, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
-        self._secrets.need(Key(pipeline.namespace, pipeline.name), inputs.needed(pipeline))
-        alerts = await inputs.resolve(self._secrets, pipeline.namespace, inputs.alert_secrets(pipeline))
-        channels = await inputs.resolve(self._secrets, pipeline.namespace, inputs.channel_secrets(pipeline))
-        context = Context(self._dispatcher_image, slack_alerts=alerts.values, credentials=channels.values)
+        found = await inputs.gather(self._secrets, pipeline)
+        context = found.context(self._dispatcher_image)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
@@ -85,13 +83,12 @@ class Reconciler:
                 )
                 for child in CHILDREN
             ]
-        children = [found for task in tasks if (found := task.result()) is not None]
+        children = [child for task in tasks if (child := task.result()) is not None]
         deployment = self._deployment(pipeline)
         conditions = [
             _resources_applied(children),
             availability.judge(deployment, self._pods(pipeline)),
-            inputs.channels_condition(pipeline, channels),
-            inputs.alerting_condition(pipeline, alerts),
+            *found.conditions(pipeline),
             monitoring.judge(pipeline, *await self._monitoring(pipeline)),
         ]
         fields = _fields(pipeline, context, children, deployment)
@@ -190,6 +187,7 @@ def _fields(
         "ready": f"{ready}/{wanted}",
         "replicas": found.get("replicas", 0),
         "readyReplicas": ready,
+        "selector": ",".join(f"{key}={value}" for key, value in naming.selector(pipeline.name).items()),
         "endpoint": endpoint(pipeline),
         "image": context.image(pipeline),
         "children": [{"kind": child.kind, "name": child.name, "state": child.state.value} for child in children],

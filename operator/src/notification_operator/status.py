@@ -16,8 +16,10 @@ class ConditionType(StrEnum):
 
     READY = "Ready"
     RESOURCES_APPLIED = "ResourcesApplied"
+    QUEUE_CONFIGURED = "QueueConfigured"
     DISPATCHER_AVAILABLE = "DispatcherAvailable"
     CHANNELS_CONFIGURED = "ChannelsConfigured"
+    API_SECURED = "ApiSecured"
     ALERTING_CONFIGURED = "AlertingConfigured"
     MONITORING_SELECTED = "MonitoringSelected"
 
@@ -36,6 +38,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CRASH_LOOPING = "CrashLooping"
     UNSCHEDULABLE = "Unschedulable"
+    SCALED_TO_ZERO = "ScaledToZero"
     UNKNOWN = "Unknown"
     CONFIGURED = "Configured"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
@@ -82,8 +85,10 @@ class ChildStatus:
 
 _HOLDS_READY = (
     ConditionType.RESOURCES_APPLIED,
+    ConditionType.QUEUE_CONFIGURED,
     ConditionType.DISPATCHER_AVAILABLE,
     ConditionType.CHANNELS_CONFIGURED,
+    ConditionType.API_SECURED,
     ConditionType.ALERTING_CONFIGURED,
 )
 

@@ -12,14 +12,18 @@ from notification_operator import kinds, naming
 from notification_operator.kinds import Kind
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources import (
+    autoscaler,
     config_map,
     dashboard,
     deployment,
+    disruption_budget,
+    network_policy,
     prometheus_rule,
     secrets,
     service,
     service_account,
     service_monitor,
+    volume_claim,
 )
 from notification_operator.resources.base import Context, Manifest
 
@@ -42,7 +46,11 @@ CHILDREN: Sequence[Child] = (
     Child(kinds.SECRET, naming.slack_alerts, secrets.build_slack_alerts),
     Child(kinds.SECRET, naming.credentials, secrets.build_credentials),
     Child(kinds.SERVICE, _same, service.build),
+    Child(kinds.VOLUME_CLAIM, naming.queue, volume_claim.build),
     Child(kinds.DEPLOYMENT, _same, deployment.build),
+    Child(kinds.AUTOSCALER, _same, autoscaler.build),
+    Child(kinds.DISRUPTION_BUDGET, _same, disruption_budget.build),
+    Child(kinds.NETWORK_POLICY, _same, network_policy.build),
     Child(kinds.SERVICE_MONITOR, _same, service_monitor.build),
     Child(kinds.PROMETHEUS_RULE, _same, prometheus_rule.build),
     Child(kinds.CONFIG_MAP, naming.dashboard, dashboard.build),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from notification_dispatcher.schema import ApiModel
 from notification_operator import naming
 from notification_operator.kinds import PIPELINE, Kind
 from notification_operator.pipeline import Pipeline
@@ -61,3 +62,9 @@ def child(
     if annotations:
         metadata["annotations"] = dict(annotations)
     return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
+
+
+def written(part: ApiModel) -> Manifest:
+    """A part of the spec that has Kubernetes' own form, as the API server keeps it: without what says nothing."""
+    dumped = part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {key: value for key, value in dumped.items() if value not in ("", [])}

@@ -11,12 +11,12 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.pipeline import Channel, JobType, Retry, Routing, UnknownJobTypes, check_routing
-from notification_dispatcher.schema import LIST_BY_NAME, ApiModel, rule
+from notification_dispatcher.schema import LIST_BY_NAME, rules
 from notification_operator.spec.alerts import Alerts
 from notification_operator.spec.api import Api
 from notification_operator.spec.monitoring import Dashboard, Monitoring
-from notification_operator.spec.queue import Queue, Workers
-from notification_operator.spec.workload import ImagePullPolicy
+from notification_operator.spec.pods import PodFields, check_pods
+from notification_operator.spec.queue import Engine, Queue, Workers
 
 GROUP = "notifications.plannivo.io"
 VERSION = "v1alpha1"
@@ -25,28 +25,36 @@ KIND = "NotificationPipeline"
 PLURAL = "notificationpipelines"
 
 
-class PipelineSpec(ApiModel):
+_ROUTES_EXIST_RULE = (
+    "!has(self.jobTypes) || self.jobTypes.all(t, !has(t.channels)"
+    " || t.channels.all(c, self.channels.exists(x, x.name == c)))"
+)
+_ROUTES_EXIST = "each name in jobTypes[].channels must be the name of one of spec.channels"
+_ONE_REPLICA = (
+    "replicas: the Embedded engine keeps its queue in one file, so that one dispatcher at most can run; for more, and "
+    "for autoscaling, use queue.engine PostgreSQL"
+)
+_ONE_NUMBER = "replicas and autoscaling exclude each other: remove one of them"
+_CPU_REQUEST = "autoscaling needs resources.requests.cpu: the load is measured against it"
+
+
+class PipelineSpec(PodFields):
     """What a pipeline should be."""
 
     model_config = ConfigDict(
-        json_schema_extra=rule(
-            "!has(self.jobTypes) || self.jobTypes.all(t, !has(t.channels)"
-            " || t.channels.all(c, self.channels.exists(x, x.name == c)))",
-            "each name in jobTypes[].channels must be the name of one of spec.channels",
+        json_schema_extra=rules(
+            (_ROUTES_EXIST_RULE, _ROUTES_EXIST),
+            ("self.queue.engine != 'Embedded' || (self.replicas <= 1 && !has(self.autoscaling))", _ONE_REPLICA),
+            ("!has(self.autoscaling) || self.replicas == 1", _ONE_NUMBER),
+            (
+                "!has(self.autoscaling) || (has(self.resources.requests) && has(self.resources.requests.cpu))",
+                _CPU_REQUEST,
+            ),
         )
     )
 
     paused: bool = Field(
         default=False, description="Stop reconciling: nothing is written but the status, until it is false again."
-    )
-    image: str = Field(
-        default="",
-        max_length=512,
-        pattern=r"^[!-~]*$",
-        description="Image of the dispatcher. Default: the one that the operator was installed with.",
-    )
-    image_pull_policy: ImagePullPolicy = Field(
-        default=ImagePullPolicy.IF_NOT_PRESENT, description="When the image is pulled."
     )
     queue: Queue = Field(default_factory=Queue, description="Where jobs wait, how many, and what is a repetition.")
     workers: Workers = Field(default_factory=Workers, description="Deliveries at once, and their limits.")
@@ -78,6 +86,19 @@ class PipelineSpec(ApiModel):
     @model_validator(mode="after")
     def _routes_exist(self) -> Self:
         check_routing(self.channels, self.job_types)
+        return self
+
+    @model_validator(mode="after")
+    def _pods_fit(self) -> Self:
+        check_pods(self)
+        if self.queue.engine is Engine.EMBEDDED and (self.replicas > 1 or self.autoscaling is not None):
+            raise ValueError(_ONE_REPLICA)
+        if self.autoscaling is None:
+            return self
+        if self.replicas != 1:
+            raise ValueError(_ONE_NUMBER)
+        if self.resources.requests is None or self.resources.requests.cpu is None:
+            raise ValueError(_CPU_REQUEST)
         return self
 
     @property

@@ -1,29 +1,57 @@
-"""What several parts of the spec are made of: labels and links, each with the rule that the API server checks."""
+"""What several parts of the spec are made of: labels, links, names, each with the rule that the API server checks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from notification_dispatcher.schema import rule
+from notification_dispatcher.schema import DNS_LABEL, ApiModel, rule
 
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+# No backslash: the patterns stand in CEL as well.
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = rf"^({_SUBDOMAIN}/)?{_LABEL_NAME}$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+DNS_SUBDOMAIN = rf"^{_SUBDOMAIN}$"
 LINK = r"^(https?://[!-~]+)?$"
 """An http or https URL, or nothing."""
 
+_LONGEST_KEY = 253
+
+
+def keys_rule(pattern: str, words: str) -> dict[str, Any]:
+    """The CEL rule for a map's keys: the schema itself can only bound its values."""
+    return rule(f"self.all(key, key.matches('{pattern}') && size(key) <= {_LONGEST_KEY})", words)
+
+
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY, min_length=1, max_length=_LONGEST_KEY)]
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE, max_length=63)]
 Labels = Annotated[
-    Mapping[
-        Annotated[str, Field(pattern=LABEL_KEY, max_length=317)],
-        Annotated[str, Field(pattern=LABEL_VALUE, max_length=63)],
-    ],
+    Mapping[LabelKey, LabelValue],
     Field(
         max_length=32,
-        json_schema_extra=rule(
-            f"self.all(key, key.matches('{LABEL_KEY}') && size(key) <= 317)",
-            "each key must be a Kubernetes label key, such as release or example.com/team",
+        json_schema_extra=keys_rule(
+            LABEL_KEY, "each key must be a Kubernetes label key, such as release or example.com/team"
         ),
     ),
 ]
+Annotations = Annotated[
+    Mapping[LabelKey, Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]],
+    Field(
+        max_length=32,
+        json_schema_extra=keys_rule(
+            LABEL_KEY, "each key must be a Kubernetes annotation key, such as example.com/team"
+        ),
+    ),
+]
+ObjectName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
+OptionalObjectName = Annotated[str, Field(pattern=rf"^({_SUBDOMAIN})?$", max_length=253)]
+NamespaceName = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
+
+
+class LocalObject(ApiModel):
+    """Another object of the pipeline's own namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")

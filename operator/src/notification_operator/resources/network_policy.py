@@ -1,0 +1,35 @@
+"""The NetworkPolicy: who may call the dispatchers, and where they may go."""
+
+from __future__ import annotations
+
+from notification_operator import naming
+from notification_operator.kinds import NETWORK_POLICY
+from notification_operator.pipeline import Pipeline
+from notification_operator.resources.base import Context, Manifest, child, written
+from notification_operator.resources.service import PORT_NAME
+
+_ANYWHERE_BUT_LINK_LOCAL = (
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+)
+
+# A cache on the node answers at a link-local address.
+_DNS = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+    """The NetworkPolicy `<name>`."""
+    wanted = pipeline.spec.network_policy
+    if not wanted.enabled:
+        return None
+    rule: Manifest = {"ports": [{"protocol": "TCP", "port": PORT_NAME}]}
+    if wanted.ingress_from:
+        rule["from"] = [written(peer) for peer in wanted.ingress_from]
+    return child(NETWORK_POLICY, pipeline, pipeline.name) | {
+        "spec": {
+            "podSelector": {"matchLabels": naming.selector(pipeline.name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [rule],
+            "egress": [{"to": list(_ANYWHERE_BUT_LINK_LOCAL)}, {"ports": _DNS}],
+        }
+    }

@@ -1,0 +1,31 @@
+"""The PersistentVolumeClaim of the Embedded engine's queue: what waits on it survives the pod."""
+
+from __future__ import annotations
+
+from notification_operator import naming
+from notification_operator.kinds import VOLUME_CLAIM
+from notification_operator.pipeline import Pipeline
+from notification_operator.resources.base import Context, Manifest, child
+
+
+def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+    """The claim `<name>-queue`; None where the queue has no volume, or one that is there already."""
+    wanted = pipeline.spec.queue.persistence
+    if wanted is None or wanted.existing_claim:
+        return None
+    spec: Manifest = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": wanted.claimed_size.canonical}},
+    }
+    # Left out, it is the cluster's default; an empty one would mean: no class at all.
+    if wanted.storage_class_name:
+        spec["storageClassName"] = wanted.storage_class_name
+    return child(VOLUME_CLAIM, pipeline, naming.queue(pipeline.name)) | {"spec": spec}
+
+
+def claim_name(pipeline: Pipeline) -> str | None:
+    """The claim that the pods mount; None: their queue goes with them."""
+    wanted = pipeline.spec.queue.persistence
+    if wanted is None:
+        return None
+    return wanted.existing_claim or naming.queue(pipeline.name)

@@ -1,0 +1,92 @@
+"""Amounts of CPU, memory and storage as Kubernetes writes them: `50m`, `96Mi`, `1Gi`.
+
+`workload` and `queue` are made of them. The API server stores each in one canonical form, whatever a person wrote: the
+builders write that form, so that what is live can be compared with what is wanted.
+Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_PARTS = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+_LARGEST = 2**53
+
+_BINARY: dict[str, Fraction | int] = {"Ti": 2**40, "Gi": 2**30, "Mi": 2**20, "Ki": 2**10, "": 1}
+_DECIMAL: dict[str, Fraction | int] = {
+    "T": 10**12,
+    "G": 10**9,
+    "M": 10**6,
+    "k": 10**3,
+    "": 1,
+    "m": Fraction(1, 10**3),
+    "u": Fraction(1, 10**6),
+}
+_UNITS: dict[str, Fraction] = {unit: Fraction(size) for unit, size in (*_BINARY.items(), *_DECIMAL.items())}
+
+
+class Quantity(str):
+    """An amount as a person wrote it; a whole number may stand without quotes."""
+
+    __slots__ = ()
+
+    @property
+    def amount(self) -> Fraction:
+        """The amount, in cores or bytes."""
+        number, unit = self._parts()
+        return Fraction(number) * _UNITS[unit]
+
+    @property
+    def canonical(self) -> str:
+        """The form that the API server stores: no fraction, and the largest unit that allows it."""
+        amount, unit = self.amount, self._parts()[1]
+        # Below one KiB the server writes bytes, and a fraction of one can only be written decimally.
+        binary = unit.endswith("i") and amount >= _BINARY["Ki"] and amount.denominator == 1
+        units = _BINARY if binary else _DECIMAL
+        return next(f"{amount / _UNITS[one]}{one}" for one in units if not amount % _UNITS[one])
+
+    def _parts(self) -> tuple[str, str]:
+        found = _PARTS.fullmatch(self)
+        assert found is not None  # noqa: S101  the pattern saw to it
+        return found[1], found[2]
+
+    @classmethod
+    def _check(cls, value: str) -> Self:
+        quantity = cls(value)
+        if not 0 < quantity.amount <= _LARGEST:
+            raise ValueError("must be more than 0 and at most 8Pi")
+        return quantity
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        whole: Callable[[int], str] = str
+        written = core_schema.str_schema(pattern=PATTERN, max_length=24, strict=True)
+        number = core_schema.no_info_after_validator_function(whole, core_schema.int_schema(ge=1, strict=True))
+        return core_schema.no_info_after_validator_function(cls._check, core_schema.union_schema([written, number]))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "x-kubernetes-int-or-string": True,
+            "pattern": PATTERN,
+            "maxLength": 24,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "quantity(string(self)).isGreaterThan(quantity('0'))"
+                    " && !quantity(string(self)).isGreaterThan(quantity('8Pi'))",
+                    "message": "must be a quantity such as 100m, 512Mi or 1Gi: more than 0, at most 8Pi",
+                }
+            ],
+        }
+
+
+def same_or_less(smaller: str, larger: str) -> str:
+    """CEL that compares two quantities, each given as CEL."""
+    return f"quantity(string({smaller})).compareTo(quantity(string({larger}))) <= 0"
