@@ -78,7 +78,9 @@ def test_a_kubelets_folder_is_read_through_its_link(tmp_path: Path) -> None:
         ("NOTIFICATION_PORT", "65536", "must be a whole number from 0 to 65535, and is '65536'. The default is 4000."),
         ("NOTIFICATION_ALERT_FAILURE_THRESHOLD", "0", "must be a whole number from 1 to 10000000, and is '0'."),
         ("NOTIFICATION_ALERT_FAILURE_WINDOW_MS", "5m", "must be a whole number of milliseconds from 1 to 2592000000"),
-        ("NOTIFICATION_QUEUE_ENGINE", "redis", "must be sqlite or memory, and is 'redis'. The default is sqlite."),
+        ("NOTIFICATION_QUEUE_ENGINE", "redis", "must be sqlite, postgresql or memory, and is 'redis'. The default is"),
+        ("NOTIFICATION_QUEUE_SCHEMA", "Booking", "must be lower-case letters, digits and underscores, at most 63, the"),
+        ("NOTIFICATION_QUEUE_POOL_SIZE", "0", "must be a whole number from 1 to 64, and is '0'. The default is 4."),
         ("NOTIFICATION_QUEUE_OVERFLOW", "EvictOldest", "must be evict-oldest or reject, and is 'EvictOldest'."),
         ("NOTIFICATION_METRICS_PREFIX", "Acme", "must be lower-case letters, digits and underscores, the last one"),
         ("NOTIFICATION_ALERT_RUNBOOK_URL", "wiki", "must be an http:// or https:// URL, or empty, and is 'wiki'."),
@@ -107,6 +109,49 @@ def test_a_wrong_secret_is_told_without_its_value(url: str) -> None:
     (told,) = problems({"SLACK_WEBHOOK_URL": url})
     assert told.startswith("SLACK_WEBHOOK_URL must be an http:// or https:// URL without a user name, and is set to")
     assert "sUp3rS3cr3t" not in told
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "sUp3rS3cr3t",
+        "mysql://u:sUp3rS3cr3t@db/booking",
+        "postgresql://u:sUp3rS3cr3t@db",
+        "postgresql://u:sUp3rS3cr3t@db/book ing",
+        "host=db password=sUp3rS3cr3t",
+    ],
+)
+def test_a_wrong_dsn_is_told_without_its_value(dsn: str) -> None:
+    (told,) = problems({"NOTIFICATION_QUEUE_ENGINE": "postgresql", "NOTIFICATION_QUEUE_DSN": dsn})
+    assert told.startswith("NOTIFICATION_QUEUE_DSN must be postgresql://user:password@host:5432/database, and is set")
+    assert "sUp3rS3cr3t" not in told
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:p%40ss@db:5432/booking",
+        "postgres://u@db/booking?sslmode=require",
+        "postgresql://u:p@one:5432,two:5433/booking?target_session_attrs=read-write",
+        "postgresql://u:p@[2001:db8::1]:5432/booking",
+        "postgresql:///booking?host=/var/run/postgresql",
+    ],
+)
+def test_a_dsn_is_taken(dsn: str) -> None:
+    settings = read({"NOTIFICATION_QUEUE_ENGINE": "postgresql", "NOTIFICATION_QUEUE_DSN": dsn})
+    assert settings.live.queue_dsn is not None
+    assert settings.live.queue_dsn.get_secret_value() == dsn
+    assert dsn not in repr(settings) + help_text.in_force(settings) + help_text.in_force_json(settings)
+
+
+def test_postgresql_needs_a_dsn() -> None:
+    (told,) = problems({"NOTIFICATION_QUEUE_ENGINE": "postgresql"})
+    assert told.startswith("NOTIFICATION_QUEUE_DSN must be set when NOTIFICATION_QUEUE_ENGINE is postgresql")
+
+
+def test_a_ca_is_a_certificate() -> None:
+    (told,) = problems({"NOTIFICATION_QUEUE_CA": "-----BEGIN CERTIFICATE-----"})
+    assert told.startswith("NOTIFICATION_QUEUE_CA must be the CA's certificate as PEM text")
 
 
 def test_a_wrong_channel_secret_is_told_by_its_file(tmp_path: Path) -> None:

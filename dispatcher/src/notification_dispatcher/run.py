@@ -20,7 +20,7 @@ from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
-from notification_dispatcher.errors import SettingsError
+from notification_dispatcher.errors import QueueError, SettingsError
 from notification_dispatcher.housekeeping import tidy_up
 from notification_dispatcher.http_protocol import BoundedProtocol
 from notification_dispatcher.intake import Intake
@@ -139,6 +139,8 @@ def _make_server(parts: Parts) -> _Server:
 def _make_queue(fixed: Fixed, clock: Clock) -> JobQueue:
     if fixed.queue_engine == "memory":
         return MemoryQueue(clock)
+    if fixed.queue_engine == "postgresql":
+        raise QueueError("the engine postgresql is not part of this program yet")
     return SqliteQueue(fixed.queue_path, clock)
 
 

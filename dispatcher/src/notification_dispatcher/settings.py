@@ -7,6 +7,8 @@ these descriptions, and so are the sentences about wrong values.
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,15 @@ from pydantic.fields import FieldInfo
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.pipeline import Routing
+from notification_dispatcher.queue_names import DEFAULT_SCHEMA, SCHEMA_PATTERN
 from notification_dispatcher.queues.base import DeadLimits, Limits, Overflow
 from notification_dispatcher.variables import Variable, channel_secret_file
 
 _MONTH_MS = 30 * 24 * 3_600_000
+
+
+_POSTGRESQL_URL = re.compile(r"postgres(ql)?://([!-.0->A-~]*@)?[!-.0->A-~]*/[!-~]+\Z")
+"""`postgresql://user:password@host:port/database?options`; several hosts are divided by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,22 @@ def http_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def postgresql_url(value: SecretStr) -> SecretStr:
+    """Raise ValueError unless it is a URL of a PostgreSQL database. Its value never stands in the error."""
+    if len(value) > 4096 or not _POSTGRESQL_URL.match(value.get_secret_value()):
+        raise ValueError("not a URL of a PostgreSQL database")
+    return value
+
+
+def certificates(value: SecretStr) -> SecretStr:
+    """Raise ValueError unless it is PEM text with a certificate."""
+    try:
+        ssl.create_default_context(cadata=value.get_secret_value())
+    except (ssl.SSLError, ValueError):
+        raise ValueError("not PEM text with a certificate") from None
+    return value
+
+
 def _whole(lowest: int, highest: int, unit: str = "") -> Expects:
     return Expects(f"a whole number{unit} from {lowest} to {highest}")
 
@@ -56,6 +79,10 @@ Token = Annotated[
     Field(min_length=8, max_length=4096),
     Expects("a token of 8 to 4096 characters; openssl rand -hex 32 makes one"),
 ]
+DatabaseUrl = Annotated[
+    SecretStr, AfterValidator(postgresql_url), Expects("postgresql://user:password@host:5432/database")
+]
+Certificates = Annotated[SecretStr, AfterValidator(certificates), Expects("the CA's certificate as PEM text")]
 _PipelineName = Annotated[str, Field(min_length=1, max_length=253)]
 
 
@@ -81,11 +108,25 @@ class Fixed(_Variables):
         False,
         "Answer nobody while NOTIFICATION_API_TOKEN is not there, in place of everybody: true or false.",
     )
-    queue_engine: Annotated[str, Field(pattern="^(sqlite|memory)$"), Expects("sqlite or memory")] = _setting(
-        Variable.QUEUE_ENGINE, "sqlite", "Where jobs wait: sqlite (a file), or memory (lost at the end)."
+    queue_engine: Annotated[
+        str, Field(pattern="^(sqlite|postgresql|memory)$"), Expects("sqlite, postgresql or memory")
+    ] = _setting(
+        Variable.QUEUE_ENGINE,
+        "sqlite",
+        "Where jobs wait: sqlite (a file), postgresql (for many dispatchers), or memory (lost at the end).",
     )
     queue_path: Path = _setting(
         Variable.QUEUE_PATH, Path("notification-queue.db"), "The queue's file, for the sqlite engine."
+    )
+    queue_schema: Annotated[
+        str,
+        Field(pattern=SCHEMA_PATTERN),
+        Expects("lower-case letters, digits and underscores, at most 63, the first no digit"),
+    ] = _setting(
+        Variable.QUEUE_SCHEMA, DEFAULT_SCHEMA, "The schema of this pipeline's tables, for the postgresql engine."
+    )
+    queue_pool_size: Annotated[int, Field(ge=1, le=64), _whole(1, 64)] = _setting(
+        Variable.QUEUE_POOL_SIZE, 4, "Connections to PostgreSQL, beside the one that listens."
     )
     drain_timeout_ms: Milliseconds = _setting(
         Variable.DRAIN_TIMEOUT_MS, 25_000, "On SIGTERM, running deliveries get this long to finish."
@@ -142,6 +183,12 @@ class Live(_Variables):
     )
     max_body_bytes: Annotated[int, Field(ge=1024, le=104_857_600), _whole(1024, 104_857_600)] = _setting(
         Variable.API_MAX_BODY_BYTES, 5_242_880, "Largest body of one POST, in bytes."
+    )
+    queue_dsn: DatabaseUrl | None = _setting(
+        Variable.QUEUE_DSN, None, "The database, for the postgresql engine: postgresql://user:password@host/db. Secret."
+    )
+    queue_ca: Certificates | None = _setting(
+        Variable.QUEUE_CA, None, "PEM text of the CA that the database's certificate must be of; its host name too."
     )
     capacity: Count = _setting(Variable.QUEUE_CAPACITY, 10_000, "Jobs that may wait at once.")
     overflow: Annotated[Overflow, Expects("evict-oldest or reject")] = _setting(

@@ -48,6 +48,11 @@ def read(environment: Mapping[str, str]) -> Settings:
             f"{Variable.RETRY_INITIAL_BACKOFF_MS} is {live.initial_backoff_ms}, and {Variable.RETRY_MAX_BACKOFF_MS} is"
             f" {live.max_backoff_ms}: raise the second or lower the first."
         )
+    if fixed is not None and fixed.queue_engine == "postgresql" and not values.get(Variable.QUEUE_DSN):
+        problems.append(
+            f"{Variable.QUEUE_DSN} must be set when {Variable.QUEUE_ENGINE} is postgresql:"
+            " postgresql://user:password@host:5432/database."
+        )
     if problems or fixed is None or live is None:
         raise SettingsError(problems)
     told = {**values, **secrets, ROUTING_FILE: routing.model_dump_json()}
