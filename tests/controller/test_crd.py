@@ -200,7 +200,7 @@ def test_scaling_is_refused_where_the_queue_is_one_file(cluster: Cluster, namesp
 def test_what_shapes_the_pods_is_accepted_as_people_write_it(cluster: Cluster, namespace: str) -> None:
     for spec in (SHAPED, PERSISTENT, POSTGRESQL, {**POSTGRESQL, "autoscaling": {}}, {"replicas": 0}):
         cluster.run_kubectl("-n", namespace, "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest(**spec)))
-        assert Pipeline.parse(stored(**spec))
+        Pipeline.parse(stored(**spec))
 
 
 def test_names_at_the_limit(cluster: Cluster, namespace: str) -> None:

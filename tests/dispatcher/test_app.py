@@ -284,6 +284,15 @@ async def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
                 assert (await api.get(path)).status_code == 200
 
 
+async def test_nobody_is_let_in_while_the_token_that_must_be_there_is_not(tmp_path: Path) -> None:
+    async with rigged(tmp_path, NOTIFICATION_API_TOKEN_REQUIRED="true") as rig:
+        transport = httpx.ASGITransport(make_app(rig.parts))
+        async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as api:
+            assert "token is not there yet" in problem(await post(api, GOOD), 503)
+            assert "token is not there yet" in problem(await api.get("/api/notifications/a"), 503)
+            assert (await api.get("/readyz")).status_code == 200
+
+
 async def test_the_oldest_jobs_age_is_measured(api: httpx.AsyncClient, rig: Rig) -> None:
     await post(api, GOOD)
     rig.clock.advance(12)

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from notification_dispatcher.queue_names import SCHEMA_PATTERN
 from notification_dispatcher.schema import ApiModel, Duration, Enumeration, SecretKeyRef, rules
 from notification_operator.spec.quantity import Quantity, same_or_less
 from notification_operator.spec.values import OptionalObjectName
@@ -115,7 +116,7 @@ class Postgresql(ApiModel):
     schema_name: str | None = Field(
         default=None,
         alias="schema",
-        pattern=r"^[a-z_][a-z0-9_]*$",
+        pattern=SCHEMA_PATTERN,
         min_length=1,
         max_length=63,
         description="Schema of the pipeline's tables; it is made if it is missing. No two pipelines may share one. "

@@ -1,0 +1,134 @@
+"""What shapes the pods, on a real API server: what it writes differently is understood, nothing is written twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.controller.pipelines import (
+    PERSISTENT,
+    POSTGRESQL,
+    SHAPED,
+    apply,
+    condition,
+    eventually,
+    get,
+    manifest,
+    slack_secret,
+)
+from tests.operator_process import OperatorProcess
+
+SHARED: dict[str, Any] = {**POSTGRESQL, "networkPolicy": {"enabled": True}}
+
+
+def secret(cluster: Cluster, namespace: str, name: str, key: str, value: str) -> None:
+    cluster.run_kubectl("-n", namespace, "create", "secret", "generic", name, f"--from-literal={key}={value}")
+
+
+def applied(cluster: Cluster, namespace: str, name: str = "booking") -> dict[str, Any]:
+    """The pipeline, once its children are as its stored spec says."""
+
+    def look() -> dict[str, Any] | None:
+        pipeline: dict[str, Any] = get(cluster, namespace, "npl", name)
+        found = condition(pipeline, "ResourcesApplied")
+        current = found.get("observedGeneration") == pipeline["metadata"]["generation"]
+        return pipeline if current and found["status"] == "True" else None
+
+    return eventually(look, f"the children of {name} are applied")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [SHAPED, PERSISTENT, {**SHARED, "autoscaling": {"minReplicas": 2}}],
+    ids=["shaped", "volume", "autoscaled"],
+)
+def test_what_was_written_is_not_written_again(
+    cluster: Cluster, namespace: str, operator: OperatorProcess, spec: dict[str, Any]
+) -> None:
+    slack_secret(cluster, namespace)
+    secret(cluster, namespace, "database", "uri", "postgresql://user:password@db/jobs")
+    apply(cluster, namespace, manifest(**spec))
+    applied(cluster, namespace)
+    eventually(lambda: get(cluster, namespace, "deployment/booking")["status"], "the Deployment is looked after")
+    operator.stop()
+    before = operator.actions().count("child_applied")
+    operator.start()
+    cluster.run_kubectl("-n", namespace, "label", "npl/booking", "looked=at")
+    # Nothing can be awaited: it is the absence of something that is looked for.
+    time.sleep(2)
+    assert operator.requests("GET") > 0
+    assert operator.actions().count("child_applied") == before
+
+
+def test_scale_reaches_the_deployment_and_comes_back(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    secret(cluster, namespace, "database", "uri", "postgresql://user:password@db/jobs")
+    apply(cluster, namespace, manifest(**SHARED))
+    applied(cluster, namespace)
+    assert get(cluster, namespace, "pdb/booking") is None
+
+    cluster.run_kubectl("-n", namespace, "scale", "npl/booking", "--replicas=3")
+    eventually(lambda: get(cluster, namespace, "npl", "booking")["status"].get("readyReplicas") == 3, "three run")
+    assert get(cluster, namespace, "pdb/booking")["spec"]["maxUnavailable"] == 1
+    scale = json.loads(
+        cluster.run_kubectl(
+            "get",
+            "--raw",
+            f"/apis/notifications.plannivo.io/v1alpha1/namespaces/{namespace}/notificationpipelines/booking/scale",
+        )
+    )
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (3, 3)
+    pods = get(cluster, namespace, "pods", "-l", scale["status"]["selector"])
+    assert len(pods["items"]) == 3
+
+    cluster.run_kubectl("-n", namespace, "scale", "npl/booking", "--replicas=0")
+
+    def stopped() -> dict[str, Any] | None:
+        found = condition(get(cluster, namespace, "npl", "booking"), "Ready")
+        return found if found["reason"] == "ScaledToZero" else None
+
+    assert "spec.replicas is 0" in eventually(stopped, "the condition says so")["message"]
+
+
+def test_a_volume_is_made_grows_and_goes_with_the_pipeline(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    apply(cluster, namespace, manifest(**PERSISTENT))
+    pipeline = applied(cluster, namespace)
+    claim = get(cluster, namespace, "pvc/booking-queue")
+    assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
+    assert "booking-queue" in condition(pipeline, "QueueConfigured")["message"]
+    cluster.run_kubectl("-n", namespace, "delete", "npl", "booking", "--timeout=20s")
+    eventually(lambda: get(cluster, namespace, "pvc/booking-queue") is None, "the volume goes with it", 60)
+
+
+def test_a_database_or_token_that_is_missing_is_named_and_heals(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    token: dict[str, Any] = {"api": {"authTokenSecretRef": {"name": "token", "key": "token"}}}
+    apply(cluster, namespace, manifest(**POSTGRESQL, **token))
+    pipeline = applied(cluster, namespace)
+    missing = condition(pipeline, "QueueConfigured")
+    assert (missing["status"], missing["reason"]) == ("False", "SecretNotFound")
+    assert "queue.postgresql.dsnSecretRef: there is no Secret database" in missing["message"]
+    assert condition(pipeline, "Ready")["message"] == missing["message"]
+    assert "nobody is let in" in condition(pipeline, "ApiSecured")["message"]
+
+    secret(cluster, namespace, "database", "uri", "postgresql://user:password@db/jobs")
+    secret(cluster, namespace, "token", "token", "a-long-enough-token")
+
+    def healed() -> bool:
+        found = get(cluster, namespace, "npl", "booking")
+        return all(condition(found, kind)["status"] == "True" for kind in ("QueueConfigured", "ApiSecured"))
+
+    eventually(healed, "both Secrets were found")
+    data = get(cluster, namespace, "secret/booking-credentials")["data"]
+    assert set(data) == {"NOTIFICATION_QUEUE_DSN", "NOTIFICATION_API_TOKEN"}
