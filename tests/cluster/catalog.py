@@ -19,6 +19,7 @@ KUBERNETES = "k8s.io/kubernetes"
 KWOK = "sigs.k8s.io/kwok"
 ETCD = "go.etcd.io/etcd/server/v3"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+KEDA = "github.com/kedacore/keda/v2"
 
 # Without these an API server built from its module reports v0.0.0.
 KUBERNETES_STAMPS = (

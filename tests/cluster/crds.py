@@ -1,7 +1,7 @@
-"""Installs custom resource definitions into a test cluster: the project's own and the Prometheus operator's.
+"""Installs custom resource definitions into a test cluster: the project's own, the Prometheus operator's, KEDA's.
 
-Called by conftest and by the demo. The Prometheus operator's come from its pinned Go module. Its alerts and scrapes
-aren't evaluated by these: that takes the operator itself.
+Called by conftest, by the demo and by tests. Other projects' come from their pinned Go modules. Nothing acts on their
+objects: that takes the operators themselves.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.cluster import binaries
 from tests.cluster.binaries import Places
-from tests.cluster.catalog import PROMETHEUS_OPERATOR
+from tests.cluster.catalog import KEDA, PROMETHEUS_OPERATOR
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.progress import Progress
@@ -23,9 +23,19 @@ def prometheus_crds(places: Places | None = None, progress: Progress | None = No
     """Return the files of the Prometheus operator's definitions, one per kind."""
     found = places or Places.from_environment()
     sources = binaries.module_dir("prometheus-operator", PROMETHEUS_OPERATOR, found, progress or Progress())
-    paths = sorted((sources / "example" / "prometheus-operator-crd").glob(f"{GROUP}_*.yaml"))
+    return _definitions(sources / "example" / "prometheus-operator-crd", f"{GROUP}_*.yaml")
+
+
+def keda_crds() -> list[Path]:
+    """Return the files of those of KEDA's definitions that the operator knows."""
+    sources = binaries.module_dir("keda", KEDA, Places.from_environment(), Progress())
+    return _definitions(sources / "config" / "crd" / "bases", "keda.sh_[st]*.yaml")
+
+
+def _definitions(folder: Path, pattern: str) -> list[Path]:
+    paths = sorted(folder.glob(pattern))
     if not paths:
-        raise ClusterError(f"{PROMETHEUS_OPERATOR} has no definitions where they used to be: see {sources}.")
+        raise ClusterError(f"there are no definitions where they used to be: see {folder}.")
     return paths
 
 
@@ -43,7 +53,9 @@ def install_crds(cluster: Cluster, paths: Iterable[Path]) -> None:
         return
     apply = ("apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", *files, "-o", "name")
     names = cluster.run_kubectl(*apply).split()
-    cluster.run_kubectl("wait", "--for=condition=Established", f"--timeout={ESTABLISHED_SECONDS}s", *names)
+    # Not --for=condition: it fails on a definition that is so new that it has no conditions at all.
+    established = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
+    cluster.run_kubectl("wait", established, f"--timeout={ESTABLISHED_SECONDS}s", *names)
 
 
 _RESOURCE = "customresourcedefinition.apiextensions.k8s.io"

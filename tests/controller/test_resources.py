@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -25,26 +27,39 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shaped": SHAPED,
 }
 CONTEXT = Context("image:1", slack_alerts={"SLACK_ALERT_WEBHOOK_URL": b"https://x"}, credentials={"team.x": b"y"})
+WITH_KEDA = replace(CONTEXT, keda=True)
 
 
-def built(child: Child) -> tuple[Pipeline, Manifest]:
+@dataclass
+class Case:
+    """A child and what it is built from."""
+
+    child: Child
+    pipeline: Pipeline
+    context: Context
+
+    def build(self) -> Manifest | None:
+        return self.child.build(self.pipeline, self.context)
+
+
+def built(child: Child) -> tuple[Case, Manifest]:
     """The child of the first variant that has it."""
-    for spec in VARIANTS.values():
+    for spec, context in product(VARIANTS.values(), (CONTEXT, WITH_KEDA)):
         pipeline = parsed(**spec)
-        if manifest := child.build(pipeline, CONTEXT):
-            return pipeline, manifest
+        if manifest := child.build(pipeline, context):
+            return Case(child, pipeline, context), manifest
     raise AssertionError(f"no variant has {child.kind.name} {child.name('')}")
 
 
 @pytest.mark.parametrize("child", CHILDREN, ids=lambda child: f"{child.kind.name}-{child.name('x')}")
 def test_a_builder_is_pure(child: Child) -> None:
-    pipeline, first = built(child)
-    second = child.build(pipeline, CONTEXT)
+    case, first = built(child)
+    second = case.build()
     assert first == second
     assert second is not None
     first["metadata"]["labels"]["scribbled"] = "on"
     first["metadata"]["ownerReferences"].clear()
-    assert child.build(pipeline, CONTEXT) == second
+    assert case.build() == second
 
 
 @pytest.mark.parametrize("child", CHILDREN, ids=lambda child: f"{child.kind.name}-{child.name('x')}")
@@ -137,12 +152,12 @@ def test_durations_reach_prometheus_in_its_own_form() -> None:
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("1m31s", "1s500ms")
 
 
-def of_kind(kind: str, **spec: Any) -> Manifest | None:
-    return next((one for one in desired(parsed(**spec), CONTEXT) if one["kind"] == kind), None)
+def of_kind(kind: str, context: Context = CONTEXT, **spec: Any) -> Manifest | None:
+    return next((one for one in desired(parsed(**spec), context) if one["kind"] == kind), None)
 
 
-def the(kind: str, **spec: Any) -> Any:
-    found = of_kind(kind, **spec)
+def the(kind: str, context: Context = CONTEXT, **spec: Any) -> Any:
+    found = of_kind(kind, context, **spec)
     assert found is not None
     return found["spec"]
 
@@ -181,11 +196,25 @@ def test_an_autoscaler_has_the_replicas_to_itself() -> None:
     assert of_kind("HorizontalPodAutoscaler", **POSTGRESQL) is None
 
 
+def test_with_keda_the_backlog_counts_too() -> None:
+    spec: dict[str, Any] = {**POSTGRESQL, "autoscaling": {"backlogPerReplica": 50}}
+    assert of_kind("HorizontalPodAutoscaler", WITH_KEDA, **spec) is None
+    scaled = the("ScaledObject", WITH_KEDA, **spec)
+    backlog, cpu = scaled["triggers"]
+    assert backlog["metadata"]["targetQueryValue"] == "50"
+    assert environment(**spec)[Variable.QUEUE_SCHEMA] in backlog["metadata"]["query"]
+    assert cpu["metadata"] == {"value": "80"}
+    (parameter,) = the("TriggerAuthentication", WITH_KEDA, **spec)["secretTargetRef"]
+    assert parameter == {"parameter": "connection", "name": "database", "key": "uri"}
+    assert of_kind("ScaledObject", WITH_KEDA, **POSTGRESQL) is None
+    assert of_kind("TriggerAuthentication", WITH_KEDA, **POSTGRESQL) is None
+
+
 def test_a_single_dispatcher_does_not_keep_a_node_from_draining() -> None:
     assert of_kind("PodDisruptionBudget", **POSTGRESQL) is None
     assert the("PodDisruptionBudget", **POSTGRESQL, replicas=2)["maxUnavailable"] == 1
     assert of_kind("PodDisruptionBudget", **POSTGRESQL, autoscaling={}) is not None
-    off = {"podDisruptionBudget": {"enabled": False}}
+    off: dict[str, Any] = {"podDisruptionBudget": {"enabled": False}}
     assert of_kind("PodDisruptionBudget", **POSTGRESQL, **off, replicas=2) is None
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, install_crds
+from tests.cluster.crds import keda_crds
 from tests.controller.pipelines import (
     PERSISTENT,
     POSTGRESQL,
@@ -94,6 +95,26 @@ def test_scale_reaches_the_deployment_and_comes_back(
         return found if found["reason"] == "ScaledToZero" else None
 
     assert "spec.replicas is 0" in eventually(stopped, "the condition says so")["message"]
+
+
+def test_an_autoscaler_gives_way_to_keda_and_comes_back(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    secret(cluster, namespace, "database", "uri", "postgresql://user:password@db/jobs")
+    apply(cluster, namespace, manifest(**SHARED, autoscaling={}))
+    applied(cluster, namespace)
+    assert get(cluster, namespace, "hpa/booking")
+    definitions = [part for path in keda_crds() for part in ("-f", str(path))]
+    install_crds(cluster, keda_crds())
+    try:
+        found = eventually(lambda: get(cluster, namespace, "scaledobjects/booking"), "KEDA was noticed", 30)
+        assert [one["type"] for one in found["spec"]["triggers"]] == ["postgresql", "cpu"]
+        assert get(cluster, namespace, "triggerauthentications/booking")
+        eventually(lambda: get(cluster, namespace, "hpa/booking") is None, "the autoscaler gives way")
+    finally:
+        cluster.run_kubectl("delete", *definitions)
+    eventually(lambda: get(cluster, namespace, "hpa/booking"), "the autoscaler is back", 60)
 
 
 def test_a_volume_is_made_grows_and_goes_with_the_pipeline(

@@ -13,7 +13,6 @@ from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
-from notification_operator.resources.base import Context
 from notification_operator.resources.volume_claim import claim_name
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.status import Condition, ConditionType, Reason
@@ -54,10 +53,10 @@ class Inputs:
     queue: Resolved
     api: Resolved
 
-    def context(self, dispatcher_image: str) -> Context:
-        """What the builders need of it."""
-        credentials = self.channels.values | self.queue.values | self.api.values
-        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials)
+    @property
+    def credentials(self) -> dict[str, bytes]:
+        """What the dispatcher needs to know beside where alerts go."""
+        return self.channels.values | self.queue.values | self.api.values
 
     def conditions(self, pipeline: Pipeline) -> list[Condition]:
         """What is to be said of it."""

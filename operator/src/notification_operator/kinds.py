@@ -13,6 +13,7 @@ from notification_operator.spec import API_VERSION, KIND, PLURAL
 
 MONITORING = "monitoring.coreos.com/v1"
 MONITORING_ALPHA = "monitoring.coreos.com/v1alpha1"
+KEDA = "keda.sh/v1alpha1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ POD = Kind("v1", "Pod", "pods")
 VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+TRIGGER_AUTHENTICATION = Kind(KEDA, "TriggerAuthentication", "triggerauthentications", optional=True)
+SCALED_OBJECT = Kind(KEDA, "ScaledObject", "scaledobjects", optional=True)
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
@@ -67,6 +70,8 @@ CHILDREN = (
     VOLUME_CLAIM,
     DEPLOYMENT,
     AUTOSCALER,
+    TRIGGER_AUTHENTICATION,
+    SCALED_OBJECT,
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
     SERVICE_MONITOR,

@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 from pydantic import ValidationError
 
+from notification_operator import naming
 from notification_operator.errors import InvalidSpecError
 from notification_operator.spec import PipelineSpec
 
@@ -22,6 +23,13 @@ class Pipeline:
     uid: str
     generation: int
     spec: PipelineSpec
+
+    @property
+    def queue_schema(self) -> str:
+        """The database schema of its tables, where the queue is in PostgreSQL."""
+        database = self.spec.queue.postgresql
+        named = None if database is None else database.schema_name
+        return named or naming.queue_schema(self.namespace, self.name)
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> Self:

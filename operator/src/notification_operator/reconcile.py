@@ -25,7 +25,9 @@ from notification_operator.kinds import (
     POD,
     PROMETHEUS,
     PROMETHEUS_AGENT,
+    SCALED_OBJECT,
     SERVICE_MONITOR,
+    TRIGGER_AUTHENTICATION,
 )
 from notification_operator.monitoring import MonitoringView
 from notification_operator.pipeline import Pipeline
@@ -74,7 +76,12 @@ class Reconciler:
 
     async def _bring(self, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline)
-        context = found.context(self._dispatcher_image)
+        context = Context(
+            self._dispatcher_image,
+            slack_alerts=found.alerts.values,
+            credentials=found.credentials,
+            keda=not any(map(self._watches.absent, (TRIGGER_AUTHENTICATION, SCALED_OBJECT))),
+        )
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(

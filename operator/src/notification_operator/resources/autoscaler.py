@@ -1,4 +1,4 @@
-"""The HorizontalPodAutoscaler: as many dispatchers as their CPU asks for."""
+"""The HorizontalPodAutoscaler: as many dispatchers as their CPU asks for, where KEDA isn't there to look at more."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from notification_operator.kinds import AUTOSCALER, DEPLOYMENT
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
 
-_CALM_SECONDS = 300
-"""A backlog is worked off in bursts: dispatchers that were added stay for this long after the last need."""
+# A backlog is worked off in bursts: dispatchers that were added stay for five minutes after the last need.
+BEHAVIOR = {"scaleDown": {"stabilizationWindowSeconds": 300}}
 
 
-def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
-    """The HorizontalPodAutoscaler `<name>`."""
+def build(pipeline: Pipeline, context: Context) -> Manifest | None:
+    """The HorizontalPodAutoscaler `<name>`; None with KEDA, which makes one of its own."""
     wanted = pipeline.spec.autoscaling
-    if wanted is None:
+    if wanted is None or context.keda:
         return None
     target = {"type": "Utilization", "averageUtilization": wanted.target_cpu}
     return child(AUTOSCALER, pipeline, pipeline.name) | {
@@ -22,6 +22,6 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
             "minReplicas": wanted.min_replicas,
             "maxReplicas": wanted.max_replicas,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
-            "behavior": {"scaleDown": {"stabilizationWindowSeconds": _CALM_SECONDS}},
+            "behavior": BEHAVIOR,
         }
     }

@@ -27,6 +27,9 @@ class Context:
     slack_alerts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Variable of the dispatcher → its secret value."""
 
+    keda: bool = False
+    """The cluster has KEDA's API."""
+
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """File in the dispatcher's folder of settings → the secret it holds."""
 

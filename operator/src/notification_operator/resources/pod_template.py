@@ -167,7 +167,7 @@ def _engine(pipeline: Pipeline) -> dict[Variable, str]:
         return {Variable.QUEUE_ENGINE: "sqlite", Variable.QUEUE_PATH: f"{DATA_PATH}/queue.db"}
     return {
         Variable.QUEUE_ENGINE: "postgresql",
-        Variable.QUEUE_SCHEMA: database.schema_name or naming.queue_schema(pipeline.namespace, pipeline.name),
+        Variable.QUEUE_SCHEMA: pipeline.queue_schema,
         Variable.QUEUE_POOL_SIZE: str(database.pool_size),
     }
 

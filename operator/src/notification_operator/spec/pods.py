@@ -52,8 +52,8 @@ class PodFields(ApiModel):
     )
     autoscaling: Autoscaling | None = Field(
         default=None,
-        description="As many dispatchers as their load asks for: a HorizontalPodAutoscaler. PostgreSQL only, and not "
-        "together with replicas.",
+        description="As many dispatchers as their load asks for: by CPU with a HorizontalPodAutoscaler, or by backlog "
+        "and CPU with a ScaledObject where the cluster has KEDA. PostgreSQL only, and not together with replicas.",
     )
     resources: Resources = Field(
         default_factory=default_resources,

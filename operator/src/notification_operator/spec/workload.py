@@ -33,6 +33,13 @@ class Autoscaling(ApiModel):
 
     min_replicas: int = Field(default=1, ge=1, le=100, description="There are never fewer.")
     max_replicas: int = Field(default=10, ge=1, le=100, description="There are never more.")
+    backlog_per_replica: int = Field(
+        default=100,
+        ge=1,
+        le=10_000_000,
+        description="Where the cluster has KEDA, dispatchers are also added while more jobs than this are due for each "
+        "of them.",
+    )
     target_cpu: int = Field(
         default=80,
         alias="targetCPUUtilizationPercentage",
