@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from notification_operator.errors import (
+    AlreadyExistsError,
     ApiError,
     ConflictError,
     ForbiddenError,
@@ -42,9 +43,13 @@ class _Status(msgspec.Struct):
 def refusal(response: aiohttp.ClientResponse, content: bytes, *, secret: bool = False) -> ApiError:
     """The error that an answer of 400 and above is."""
     status = response.status
-    message = _message(content, status, secret=secret)
+    said = _said(content)
+    # For a Secret only the kind of refusal: the message may repeat what was sent.
+    message = f"{status} {said.reason if secret else said.message or said.reason}".strip()
     if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(message, status=status, retry_after=_seconds(response.headers.get("Retry-After")))
+    if said.reason == "AlreadyExists":
+        return AlreadyExistsError(message, status=status)
     return _BY_STATUS.get(status, ApiError)(message, status=status)
 
 
@@ -75,13 +80,11 @@ async def lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _message(content: bytes, status: int, *, secret: bool) -> str:
-    """What the server said. For a Secret only the kind of refusal: the message may repeat what was sent."""
+def _said(content: bytes) -> _Status:
     try:
-        said = msgspec.json.decode(content, type=_Status)
+        return msgspec.json.decode(content, type=_Status)
     except msgspec.DecodeError:
-        said = _Status()
-    return f"{status} {said.reason if secret else said.message or said.reason}".strip()
+        return _Status()
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -1,7 +1,7 @@
 """Brings one child to what it should be, with as few requests as that takes. `reconcile` does so for all at once.
 
-Four cases: nothing differs → no request; it should not exist and is ours → delete; it is missing or differs → apply;
-it is somebody else's → leave it alone and say so.
+Five cases: nothing differs → no request; it should not exist and is ours → delete; it is missing → create; it differs →
+apply; it is somebody else's → leave it alone and say so.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from notification_operator import compare
+from notification_operator import compare, ownership
 from notification_operator.cluster import Cluster
-from notification_operator.errors import ApiError, ConflictError, OwnershipError
+from notification_operator.errors import AlreadyExistsError, ApiError, ConflictError, OwnershipError
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources import Child
 from notification_operator.resources.base import Manifest
@@ -52,17 +52,39 @@ class Applier:
         return ChildStatus(child.kind.name, name, ChildState.APPLIED)
 
     async def _apply(self, pipeline: Pipeline, child: Child, manifest: Manifest) -> None:
+        store = self._watches.store(child.kind)
         name = manifest["metadata"]["name"]
-        live = await self._live(pipeline, child, name)
-        if live is not None:
-            _check_owner(live, pipeline, child, name)
-            if compare.same(live, manifest):
-                return
-            # Of all objects with this name, only the one that was looked at may be changed.
-            manifest["metadata"]["uid"] = live["metadata"]["uid"]
-        stored = await self._cluster.apply(manifest)
-        self._watches.store(child.kind).put(stored, quietly=True)
-        self._log("child_applied", pipeline, child, name)
+        known = store.get(pipeline.namespace, name)
+        if known is None:
+            stored = await self._create(pipeline, child, manifest)
+        else:
+            stored = await self._change(pipeline, child, manifest, known.decoded())
+        if stored is not None:
+            store.put(stored, quietly=True)
+            self._log("child_applied", pipeline, child, name)
+
+    async def _create(self, pipeline: Pipeline, child: Child, manifest: Manifest) -> bytes | None:
+        try:
+            return await self._cluster.create(manifest)
+        except AlreadyExistsError:
+            # The watch didn't tell of it: it is without our label, or was made a moment ago.
+            live = await self._cluster.get(child.kind, pipeline.namespace, manifest["metadata"]["name"])
+            if live is None:
+                raise
+            return await self._change(pipeline, child, manifest, live)
+
+    async def _change(
+        self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]
+    ) -> bytes | None:
+        """Make a live object what it should be, if it is ours. Returns it as stored; None where nothing differs."""
+        _check_owner(live, pipeline, child, manifest["metadata"]["name"])
+        if compare.same(live, manifest):
+            return None
+        if operations := ownership.handover(live):
+            await self._cluster.edit(child.kind, live, operations)
+        # Of all objects with this name, only the one that was looked at may be changed.
+        manifest["metadata"]["uid"] = live["metadata"]["uid"]
+        return await self._cluster.apply(manifest)
 
     async def _remove(self, pipeline: Pipeline, child: Child, name: str) -> None:
         known = self._watches.store(child.kind).get(pipeline.namespace, name)
@@ -70,13 +92,6 @@ class Applier:
             return
         await self._cluster.delete(child.kind, pipeline.namespace, name, known.meta.uid)
         self._log("child_deleted", pipeline, child, name)
-
-    async def _live(self, pipeline: Pipeline, child: Child, name: str) -> dict[str, Any] | None:
-        """What the watch knows; what it doesn't know may still be there, without our label: ask."""
-        known = self._watches.store(child.kind).get(pipeline.namespace, name)
-        if known is not None:
-            return known.decoded()
-        return await self._cluster.get(child.kind, pipeline.namespace, name)
 
     def _log(self, action: str, pipeline: Pipeline, child: Child, name: str) -> None:
         logger.info(

@@ -1,4 +1,4 @@
-"""The port to the Kubernetes API server: read, server-side-apply, delete, watch.
+"""The port to the Kubernetes API server: read, create, server-side-apply, delete, watch.
 
 `reconcile`, `watching`, `monitoring` and `lease` come here; nothing else but kopf speaks to the API server, and kopf
 only reads. On aiohttp: one apply costs 0.19 ms of CPU, beside 0.75 with kubernetes_asyncio and 2.2 with httpx.
@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -38,6 +38,7 @@ _PAGE = 500
 
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _JSON = {"Content-Type": "application/json"}
+_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 
 
 class WatchEvent(msgspec.Struct, frozen=True):
@@ -114,6 +115,23 @@ class Cluster:
             if not page.metadata.continue_:
                 return items, page.metadata.resource_version
             parameters["continue"] = page.metadata.continue_
+
+    async def create(self, manifest: Mapping[str, Any]) -> bytes:
+        """Create an object as ours, and return it as stored. Raises AlreadyExistsError when one has its name.
+
+        A fifth cheaper for the API server than to apply, and whoever was first keeps the name. `ownership` says what
+        it takes to apply to the object later.
+        """
+        path = kind_of(manifest).path(manifest["metadata"]["namespace"])
+        body, secret = msgspec.json.encode(manifest), manifest["kind"] == SECRET.name
+        return await self._request(_Call("POST", path, {"fieldManager": FIELD_MANAGER}, body, _JSON, secret))
+
+    async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
+        """Change a live object by a JSON patch. Raises ApiError (422) when one of its tests fails."""
+        path = kind.path(live["metadata"]["namespace"], live["metadata"]["name"])
+        body = msgspec.json.encode(operations)
+        parameters = {"fieldManager": FIELD_MANAGER}
+        await self._request(_Call("PATCH", path, parameters, body, _JSON_PATCH, secret=kind is SECRET))
 
     async def apply(self, manifest: Mapping[str, Any]) -> bytes:
         """Server-side-apply an object as ours, by force: a hand edit of our fields is drift. Returns it as stored.

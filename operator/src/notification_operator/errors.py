@@ -8,6 +8,7 @@
         ├── NotFoundError      404
         ├── ForbiddenError     403: a permission is missing
         ├── ConflictError      409: somebody was faster, read again
+        │   └── AlreadyExistsError   an object of that name is there
         ├── GoneError          410: the watch's position is too old, list again
         ├── NotLeadingError    another operator leads, or may soon: the write was not sent
         └── TransientError     429, 5xx, a timeout, a lost connection: worth another try
@@ -54,6 +55,10 @@ class ForbiddenError(ApiError):
 
 class ConflictError(ApiError):
     """The object changed in between, or another one has its name."""
+
+
+class AlreadyExistsError(ConflictError):
+    """What was to be created is there already, whoever made it."""
 
 
 class GoneError(ApiError):
