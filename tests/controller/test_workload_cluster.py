@@ -97,6 +97,32 @@ def test_scale_reaches_the_deployment_and_comes_back(
     assert "spec.replicas is 0" in eventually(stopped, "the condition says so")["message"]
 
 
+def test_an_autoscaler_takes_the_replicas_over_as_they_are(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    secret(cluster, namespace, "database", "uri", "postgresql://user:password@db/jobs")
+    apply(cluster, namespace, manifest(**SHARED, replicas=3))
+    applied(cluster, namespace)
+    uid = get(cluster, namespace, "deployment/booking")["metadata"]["uid"]
+
+    apply(cluster, namespace, manifest(**SHARED, autoscaling={"minReplicas": 2, "maxReplicas": 6}))
+    applied(cluster, namespace)
+    eventually(lambda: get(cluster, namespace, "hpa/booking"), "there is an autoscaler")
+    # Nobody measures CPU here, so that the autoscaler has no reason to change the number, and we must not.
+    found = get(cluster, namespace, "deployment/booking")
+    assert (found["metadata"]["uid"], found["spec"]["replicas"]) == (uid, 3)
+
+    cluster.run_kubectl("-n", namespace, "scale", "deployment/booking", "--replicas=5")
+    cluster.run_kubectl("-n", namespace, "label", "npl/booking", "looked=at")
+    eventually(lambda: get(cluster, namespace, "npl", "booking")["status"]["replicas"] == 5, "five are counted")
+    assert get(cluster, namespace, "deployment/booking")["spec"]["replicas"] == 5
+
+    apply(cluster, namespace, manifest(**SHARED, replicas=2))
+    eventually(lambda: get(cluster, namespace, "deployment/booking")["spec"]["replicas"] == 2, "two, as it says")
+    eventually(lambda: get(cluster, namespace, "hpa/booking") is None, "the autoscaler is gone")
+
+
 def test_an_autoscaler_gives_way_to_keda_and_comes_back(
     cluster: Cluster, namespace: str, operator: OperatorProcess
 ) -> None:

@@ -80,7 +80,7 @@ class Applier:
         _check_owner(live, pipeline, child, manifest["metadata"]["name"])
         if compare.same(live, manifest):
             return None
-        if operations := ownership.handover(live):
+        if operations := ownership.handover(live, manifest):
             await self._cluster.edit(child.kind, live, operations)
         # Of all objects with this name, only the one that was looked at may be changed.
         manifest["metadata"]["uid"] = live["metadata"]["uid"]
