@@ -101,6 +101,13 @@ def get(cluster: Cluster, namespace: str, *what: str) -> Any:
     return json.loads(found) if found else None
 
 
+def events(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
+    """The operator's events, oldest first."""
+    listed = json.loads(cluster.run_kubectl("-n", namespace, "get", "events.events.k8s.io", "-o", "json"))["items"]
+    own = [event for event in listed if event.get("reportingController") == "notification-operator"]
+    return sorted(own, key=lambda event: str(event["eventTime"]))
+
+
 T = TypeVar("T")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ import yaml
 
 from notification_operator.leader import LEASE_SECONDS
 from tests.cluster import Cluster
-from tests.controller.pipelines import apply, eventually, get, manifest, ready, slack_secret
+from tests.controller.accounts import account, grant
+from tests.controller.pipelines import apply, events, eventually, get, manifest, ready, slack_secret
 from tests.operator_process import OperatorProcess
 from tests.pod import free_port
 
@@ -114,6 +114,7 @@ def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_wakes(
     # Until nothing is left to write: the pods' becoming ready is a status of its own.
     eventually(lambda: get(cluster, namespace, "deployment/booking")["status"].get("readyReplicas") == 1, "pods run")
     ready(cluster, namespace)
+    eventually(lambda: events(cluster, namespace), "the last of it is an event")
     written = stopped.requests("PATCH", "DELETE", "POST")
     stopped.signal(signal.SIGSTOP)
     try:
@@ -137,18 +138,6 @@ def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_wakes(
     eventually(lambda: repaired(cluster, namespace), "it leads again", HANDOVER_SECONDS)
 
 
-def account(cluster: Cluster, namespace: str, folder: Path) -> Path:
-    """A kubeconfig of a service account without any permission."""
-    cluster.run_kubectl("-n", namespace, "create", "serviceaccount", "operator")
-    token = cluster.run_kubectl("-n", namespace, "create", "token", "operator").strip()
-    config = yaml.safe_load(cluster.run_kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    path = folder / "account.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    path.chmod(0o600)
-    return path
-
-
 def test_a_missing_permission_is_waited_for_and_the_documented_ones_are_enough(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
@@ -161,23 +150,13 @@ def test_a_missing_permission_is_waited_for_and_the_documented_ones_are_enough(
         assert process.poll() is None
         assert not operator.ready()
         assert not operator.leads()
-        role = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "Role",
-            "metadata": {"name": "leases"},
-            "rules": [
-                {
-                    "apiGroups": ["coordination.k8s.io"],
-                    "resources": ["leases"],
-                    "resourceNames": ["notification-operator"],
-                    "verbs": ["get", "update"],
-                },
-                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-            ],
-        }
-        cluster.run_kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(role))
-        binding = ("create", "rolebinding", "leases", "--role=leases", f"--serviceaccount={namespace}:operator")
-        cluster.run_kubectl("-n", namespace, *binding)
+        lease_of_ours = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+        grant(
+            cluster,
+            namespace,
+            {**lease_of_ours, "resourceNames": ["notification-operator"], "verbs": ["get", "update"]},
+            {**lease_of_ours, "verbs": ["create"]},
+        )
         eventually(operator.leads, "it leads once it may", 15)
         eventually(lambda: operator.requests("PUT") >= 2, "it renews", 15)
     finally:

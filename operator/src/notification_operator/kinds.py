@@ -1,6 +1,7 @@
 """The kinds of objects that the operator reads and writes, and their paths in the API.
 
-Used by `cluster`, `watching`, `lease` and `reconcile`; the permissions that the operator needs follow from this table.
+Used by `cluster`, `watching`, `lease`, `events` and `reconcile`; the permissions that the operator needs follow from
+this table.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ TRIGGER_AUTHENTICATION = Kind(KEDA, "TriggerAuthentication", "triggerauthenticat
 SCALED_OBJECT = Kind(KEDA, "ScaledObject", "scaledobjects", optional=True)
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 SERVICE_MONITOR = Kind(MONITORING, "ServiceMonitor", "servicemonitors", optional=True)
 PROMETHEUS_RULE = Kind(MONITORING, "PrometheusRule", "prometheusrules", optional=True)
@@ -79,7 +81,7 @@ CHILDREN = (
 )
 """Every kind of child, in the order in which people are shown them."""
 
-_BY_NAME = {(kind.api_version, kind.name): kind for kind in (*CHILDREN, PIPELINE)}
+_BY_NAME = {(kind.api_version, kind.name): kind for kind in (*CHILDREN, PIPELINE, EVENT)}
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:

@@ -17,6 +17,14 @@ class ReconcileResult:
     ERROR = "error"
 
 
+class EventResult:
+    """Values of the label `result` for events."""
+
+    POSTED = "posted"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
 class OperatorMetrics:
     """What the operator counts, with the label sets that can be known at start already at zero."""
 
@@ -38,6 +46,14 @@ class OperatorMetrics:
         )
         for result in (ReconcileResult.SUCCESS, ReconcileResult.RETRY, ReconcileResult.ERROR):
             self._reconciles.labels(result)
+        self._events = Counter(
+            f"{_PREFIX}_events",
+            "Events on pipelines: posted, failed (the API server took it not), dropped (too many waited).",
+            ["result"],
+            registry=registry,
+        )
+        for result in (EventResult.POSTED, EventResult.FAILED, EventResult.DROPPED):
+            self._events.labels(result)
         self._duration = Histogram(
             f"{_PREFIX}_reconcile_duration_seconds",
             "Time of one reconciliation, requests included.",
@@ -54,6 +70,10 @@ class OperatorMetrics:
     def request(self, verb: str, status: int) -> None:
         """Count one request to the API server."""
         self._requests.labels(verb, str(status)).inc()
+
+    def event(self, result: str) -> None:
+        """Count one event on a pipeline."""
+        self._events.labels(result).inc()
 
     def reconciled(self, result: str, seconds: float) -> None:
         """Count one reconciliation and its time."""

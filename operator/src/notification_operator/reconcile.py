@@ -8,14 +8,11 @@ not be read again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import structlog
 
 from notification_operator import availability, inputs, monitoring, naming, pods, status
 from notification_operator.applier import Applier
-from notification_operator.clock import Clock
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ForbiddenError, InvalidSpecError
 from notification_operator.kinds import (
@@ -32,6 +29,7 @@ from notification_operator.kinds import (
 from notification_operator.monitoring import MonitoringView
 from notification_operator.pipeline import Pipeline
 from notification_operator.pods import Pod
+from notification_operator.reporting import Reporter
 from notification_operator.resources import CHILDREN
 from notification_operator.resources.base import Context
 from notification_operator.resources.service import endpoint
@@ -40,19 +38,17 @@ from notification_operator.status import ChildState, ChildStatus, Condition, Con
 from notification_operator.watching import Watches
 from notification_operator.workqueue import Key, RetryLater
 
-logger = structlog.get_logger(__name__)
-
 
 class Reconciler:
     """Brings pipelines to what their specs say."""
 
     def __init__(
-        self, cluster: Cluster, watches: Watches, secrets: SourceSecrets, clock: Clock, dispatcher_image: str
+        self, cluster: Cluster, watches: Watches, secrets: SourceSecrets, reporter: Reporter, dispatcher_image: str
     ) -> None:
         self._cluster = cluster
         self._watches = watches
         self._secrets = secrets
-        self._clock = clock
+        self._reporter = reporter
         self._dispatcher_image = dispatcher_image
         self._applier = Applier(cluster, watches)
 
@@ -66,11 +62,11 @@ class Reconciler:
         try:
             pipeline = Pipeline.parse(stored)
         except InvalidSpecError as error:
-            await self._report(stored, [_applied("False", Reason.INVALID_SPEC, str(error))], _kept(stored))
+            await self._reporter.report(stored, [_applied("False", Reason.INVALID_SPEC, str(error))], _kept(stored))
             return
         if pipeline.spec.paused:
             message = "spec.paused is true: nothing is changed until it is false."
-            await self._report(stored, [_applied("False", Reason.PAUSED, message)], _kept(stored))
+            await self._reporter.report(stored, [_applied("False", Reason.PAUSED, message)], _kept(stored))
             return
         await self._bring(pipeline, stored)
 
@@ -99,35 +95,9 @@ class Reconciler:
             monitoring.judge(pipeline, *await self._monitoring(pipeline)),
         ]
         fields = _fields(pipeline, context, children, deployment)
-        await self._report(stored, conditions, fields)
+        await self._reporter.report(stored, conditions, fields)
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
-
-    async def _report(
-        self, stored: Mapping[str, Any], conditions: Sequence[Condition], fields: Mapping[str, Any]
-    ) -> None:
-        """Write the status, if it differs from what is there."""
-        previous = stored.get("status", {})
-        wanted = status.compose(
-            previous,
-            stored["metadata"]["generation"],
-            [status.summary(conditions), *conditions],
-            fields,
-            self._clock.now_rfc3339(),
-        )
-        if not status.same(wanted, previous):
-            await self._cluster.apply_status(stored, wanted)
-            ready = wanted["conditions"][0]
-            metadata = stored["metadata"]
-            logger.info(
-                "status",
-                action="status_written",
-                namespace=metadata["namespace"],
-                pipeline=metadata["name"],
-                ready=ready["status"],
-                reason=ready["reason"],
-                why=ready["message"],
-            )
 
     def _deployment(self, pipeline: Pipeline) -> Mapping[str, Any]:
         stored = self._watches.store(DEPLOYMENT).get(pipeline.namespace, pipeline.name)

@@ -25,6 +25,7 @@ from notification_operator.leader import Elector, Work, identity
 from notification_operator.lease import ClusterLeases
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.reconcile import Reconciler
+from notification_operator.reporting import EventPoster, Reporter
 from notification_operator.server import serving
 from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
@@ -98,10 +99,14 @@ class Operator:
         """Reconcile until cancelled. Nothing that is made here outlives the time of leading."""
         queue = self._queue = WorkQueue(self._metrics)
         secrets = SourceSecrets(cluster, self._metrics, queue.add)
-        reconciler = Reconciler(cluster, watches, secrets, self._clock, self._settings.dispatcher_image)
+        events = EventPoster(cluster, self._metrics)
+        reporter = Reporter(cluster, self._clock, events)
+        reconciler = Reconciler(cluster, watches, secrets, reporter, self._settings.dispatcher_image)
         try:
             self._requeue_all()
-            await queue.run(reconciler.reconcile, self._settings.workers)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(events.run(), name="events")
+                group.create_task(queue.run(reconciler.reconcile, self._settings.workers), name="reconcile")
         finally:
             self._queue = None
             queue.close()
