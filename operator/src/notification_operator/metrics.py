@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from collections import Counter as Counted
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from notification_operator import __version__
 
@@ -25,6 +30,35 @@ class EventResult:
     DROPPED = "dropped"
 
 
+class Verdicts(Collector):
+    """How many pipelines there are by each of their conditions' verdicts; the conditions are counted when asked."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Mapping[str, str]] = {}
+
+    def put(self, pipeline: tuple[str, str], verdicts: Mapping[str, str]) -> None:
+        """Take in what was judged of one pipeline (namespace, name): condition → verdict."""
+        self._known[pipeline] = verdicts
+
+    def forget(self, pipeline: tuple[str, str]) -> None:
+        """It is gone."""
+        self._known.pop(pipeline, None)
+
+    def clear(self) -> None:
+        """Whoever leads from now on counts."""
+        self._known.clear()
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauge, as Prometheus' client asks for it."""
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_pipelines", "Pipelines by condition and verdict.", labels=["condition", "status"]
+        )
+        counts = Counted(verdict for verdicts in self._known.values() for verdict in verdicts.items())
+        for (condition, status), count in sorted(counts.items()):
+            family.add_metric([condition, status], count)
+        yield family
+
+
 class OperatorMetrics:
     """What the operator counts, with the label sets that can be known at start already at zero."""
 
@@ -35,6 +69,13 @@ class OperatorMetrics:
             __version__
         ).set(1)
         self.queue_depth = Gauge(f"{_PREFIX}_queue_depth", "Pipelines that wait to be reconciled.", registry=registry)
+        self.queue_age = Gauge(
+            f"{_PREFIX}_queue_oldest_age_seconds",
+            "How long the pipeline that waits longest has waited to be reconciled.",
+            registry=registry,
+        )
+        self.verdicts = Verdicts()
+        registry.register(self.verdicts)
         self.leader = Gauge(
             f"{_PREFIX}_leader", "1 where this operator writes, 0 where it stands by.", registry=registry
         )

@@ -58,6 +58,7 @@ class Reconciler:
         if stored is None or "deletionTimestamp" in stored["metadata"]:
             # The children go by garbage collection, with or without us.
             self._secrets.need(key, set())
+            self._reporter.forget(key)
             return
         try:
             pipeline = Pipeline.parse(stored)

@@ -16,8 +16,9 @@ from notification_operator import events, status
 from notification_operator.clock import Clock
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ConflictError
-from notification_operator.metrics import EventResult, OperatorMetrics
+from notification_operator.metrics import EventResult, OperatorMetrics, Verdicts
 from notification_operator.status import Condition
+from notification_operator.workqueue import Key
 
 logger = structlog.get_logger(__name__)
 
@@ -81,10 +82,15 @@ class EventPoster:
 class Reporter:
     """Writes statuses, and tells of what changed in them."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, poster: EventPoster) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, poster: EventPoster, verdicts: Verdicts) -> None:
         self._cluster = cluster
         self._clock = clock
         self._poster = poster
+        self._verdicts = verdicts
+
+    def forget(self, pipeline: Key) -> None:
+        """There is nothing more to be said of this one."""
+        self._verdicts.forget(pipeline)
 
     async def report(
         self, stored: Mapping[str, Any], conditions: Sequence[Condition], fields: Mapping[str, Any]
@@ -98,12 +104,15 @@ class Reporter:
             fields,
             self._clock.now_rfc3339(),
         )
+        metadata = stored["metadata"]
+        said = {condition["type"]: condition["status"] for condition in wanted["conditions"]}
+        self._verdicts.put((metadata["namespace"], metadata["name"]), said)
         if status.same(wanted, previous):
             return
         await self._cluster.apply_status(stored, wanted)
         for transition in events.transitions(previous, wanted):
             self._poster.post(events.build(stored, transition, self._clock.now_micro()))
-        metadata, ready = stored["metadata"], wanted["conditions"][0]
+        ready = wanted["conditions"][0]
         logger.info(
             "status",
             action="status_written",

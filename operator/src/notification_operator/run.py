@@ -100,7 +100,7 @@ class Operator:
         queue = self._queue = WorkQueue(self._metrics)
         secrets = SourceSecrets(cluster, self._metrics, queue.add)
         events = EventPoster(cluster, self._metrics)
-        reporter = Reporter(cluster, self._clock, events)
+        reporter = Reporter(cluster, self._clock, events, self._metrics.verdicts)
         reconciler = Reconciler(cluster, watches, secrets, reporter, self._settings.dispatcher_image)
         try:
             self._requeue_all()
@@ -109,6 +109,7 @@ class Operator:
                 group.create_task(queue.run(reconciler.reconcile, self._settings.workers), name="reconcile")
         finally:
             self._queue = None
+            self._metrics.verdicts.clear()
             queue.close()
             await secrets.close()
 

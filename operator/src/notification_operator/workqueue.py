@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ class WorkQueue:
     def __init__(self, metrics: OperatorMetrics) -> None:
         self._metrics = metrics
         self._waiting: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: set[Key] = set()
+        self._queued: dict[Key, float] = {}
+        metrics.queue_age.set_function(self._oldest_age)
         self._running: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -55,7 +57,7 @@ class WorkQueue:
         if key in self._running:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued.add(key)
+            self._queued[key] = time.monotonic()
             self._waiting.put_nowait(key)
         self._metrics.queue_depth.set(len(self._queued))
 
@@ -76,7 +78,12 @@ class WorkQueue:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._queued.clear()
         self._metrics.queue_depth.set(0)
+
+    def _oldest_age(self) -> float:
+        """Seconds. Keys are worked on in the order in which they came."""
+        return time.monotonic() - next(iter(self._queued.values())) if self._queued else 0.0
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)
@@ -85,7 +92,7 @@ class WorkQueue:
     async def _worker(self, work: Work) -> None:
         while True:
             key = await self._waiting.get()
-            self._queued.discard(key)
+            self._queued.pop(key, None)
             self._running.add(key)
             self._metrics.queue_depth.set(len(self._queued))
             try:
