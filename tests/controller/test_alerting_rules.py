@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notification_dispatcher.metric_names import Alert
 from notification_operator.alerting_rules import RuleInput, rule_groups
+from notification_operator.spec.alert_rules import AlertName, RuleOverride
+from notification_operator.spec.monitoring import Slo
 from tests.controller.promql import is_published, selectors
 
 INPUT = RuleInput(
@@ -25,6 +29,8 @@ INPUT = RuleInput(
     latency_threshold_ms=7000,
     runbook_url="https://runbooks.example.com/{alert}",
     dashboard_url="https://grafana.example.com/d/board",
+    dispatcher_tells=True,
+    slo=Slo.model_validate({"objective": "99.99", "minEvents": 70}),
 )
 OWN = {
     "NotificationFailureSpike": "failure_spike",
@@ -33,8 +39,11 @@ OWN = {
     "NotificationHighDuration": "high_duration",
     "NotificationCapacityDrops": "capacity_drops",
 }
-DOWN = {"NotificationDispatcherDown": "dispatcher_down"}
-ALL = OWN | DOWN
+ALL = OWN | {
+    "NotificationDispatcherDown": "dispatcher_down",
+    "NotificationErrorBudgetBurnFast": "error_budget_burn_fast",
+    "NotificationErrorBudgetBurnSlow": "error_budget_burn_slow",
+}
 
 Rule = dict[str, Any]
 
@@ -51,8 +60,17 @@ def recordings() -> dict[str, Rule]:
     return {rule["record"]: rule for rule in rules() if "record" in rule}
 
 
-def test_the_guides_alerts_are_there_and_one_for_silence() -> None:
-    assert alerts().keys() == ALL.keys()
+def overridden(name: AlertName, **changes: Any) -> dict[str, Rule]:
+    return alerts(replace(INPUT, overrides={name: RuleOverride.model_validate_json(json.dumps(changes))}))
+
+
+def test_the_guides_alerts_are_there_and_those_for_silence_and_the_error_budget() -> None:
+    assert alerts().keys() == ALL.keys() == {name.value for name in AlertName}
+
+
+def test_names_are_the_dispatchers_own_where_it_has_the_alert() -> None:
+    assert {name.value: name.short for name in AlertName} == ALL
+    assert set(OWN.values()) == set(Alert) - {Alert.TEST}
 
 
 def test_groups_have_names_of_their_own() -> None:
@@ -76,18 +94,19 @@ def test_each_expression_is_valid_and_selects_this_pipeline_alone() -> None:
             assert known or is_published(selected, "acme_"), selected.metric
 
 
-def test_recordings_stand_before_the_alerts_that_read_them() -> None:
+def test_recordings_stand_before_the_rules_that_read_them() -> None:
+    ready: set[str] = set()
     for group in rule_groups(INPUT):
-        ready: set[str] = set()
         for rule in group["rules"]:
             read = {selected.metric for selected in selectors(rule["expr"])} & recordings().keys()
             assert read <= ready
             ready |= {rule["record"]} if "record" in rule else set()
 
 
-def test_recordings_keep_the_job_type() -> None:
-    assert len(recordings()) == 2
-    for name, rule in recordings().items():
+def test_latencies_are_recorded_by_job_type() -> None:
+    found = {name: rule for name, rule in recordings().items() if not name.startswith("slo:")}
+    assert len(found) == 2
+    for name, rule in found.items():
         assert re.fullmatch(r"namespace_pipeline_job_type:acme_notification_job_(wait_)?duration_ms:p95_5m", name)
         assert "sum by (namespace, pipeline, job_type, le)" in rule["expr"]
         assert "labels" not in rule
@@ -107,6 +126,11 @@ def test_each_alert_says_whose_it_is_and_what_to_do(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_route_can_tell_what_slack_hears_already(name: str) -> None:
     assert alerts()[name]["labels"].get("notifier") == ("dispatcher" if name in OWN else None)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_the_dispatcher_tells_nobody_is_left_to_alertmanager(name: str) -> None:
+    assert "notifier" not in alerts(replace(INPUT, dispatcher_tells=False))[name]["labels"]
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -131,10 +155,15 @@ def test_queries_within_a_description_are_valid(name: str) -> None:
     [
         ("NotificationFailureSpike", "[7m30s])) >= 33"),
         ("NotificationBacklogGrowth", ">= 321 and "),
-        ("NotificationHighWait", "> 7000"),
-        ("NotificationHighDuration", "> 7000"),
+        ("NotificationHighWait", ">= 7000"),
+        ("NotificationHighDuration", ">= 7000"),
         ("NotificationCapacityDrops", "> 0"),
         ("NotificationDispatcherDown", "== 1)"),
+        ("NotificationErrorBudgetBurnFast", "> 0.00144 and "),
+        ("NotificationErrorBudgetBurnFast", "> 0.0006 and "),
+        ("NotificationErrorBudgetBurnSlow", "> 0.0003 and "),
+        ("NotificationErrorBudgetBurnSlow", "> 0.0001 and "),
+        ("NotificationErrorBudgetBurnSlow", ">= 70)"),
     ],
 )
 def test_numbers_are_the_pipelines(name: str, condition: str) -> None:
@@ -179,6 +208,47 @@ def test_no_name_or_link_breaks_an_expression_or_a_template(namespace: str, name
             assert "{{" not in text.replace('{{ "{{" }}', "")
         balanced = annotations["description"]
         assert balanced.count("{{") == balanced.count("}}")
+
+
+def test_every_ratio_of_an_error_budget_is_recorded() -> None:
+    windows = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+    assert {f"slo:sli_error:ratio_rate{window}" for window in windows} <= recordings().keys()
+
+
+def test_without_an_objective_nothing_is_recorded_for_it() -> None:
+    found = rules(replace(INPUT, slo=Slo(enabled=False)))
+    assert not [rule for rule in found if "slo:" in rule["expr"]]
+    assert len([rule for rule in found if "alert" in rule]) == 6
+
+
+def test_an_alert_that_is_switched_off_is_not_there_and_the_others_are() -> None:
+    found = overridden(AlertName.HIGH_WAIT, enabled=False)
+    assert found.keys() == alerts().keys() - {"NotificationHighWait"}
+
+
+def test_a_group_without_rules_is_not_made() -> None:
+    off = dict.fromkeys(AlertName, RuleOverride(enabled=False))
+    found = rule_groups(replace(INPUT, overrides=off))
+    assert [group["name"] for group in found] == [
+        "notification-latency",
+        "notification-slo-page",
+        "notification-slo-ticket",
+    ]
+    assert not alerts(replace(INPUT, overrides=off))
+
+
+def test_an_override_changes_what_it_says_and_nothing_else() -> None:
+    before, changes = alerts()["NotificationHighWait"], {"for": "0s", "severity": "info", "labels": {"team": "crm"}}
+    after = overridden(AlertName.HIGH_WAIT, **changes, annotations={"summary": "Look", "impact": "none"})[
+        "NotificationHighWait"
+    ]
+    assert after == {
+        **before,
+        "for": "0s",
+        "labels": {**before["labels"], "severity": "info", "team": "crm"},
+        "annotations": {**before["annotations"], "summary": "Look", "impact": "none"},
+    }
+    assert overridden(AlertName.HIGH_WAIT) == alerts()
 
 
 def test_durations_are_prometheus_own() -> None:

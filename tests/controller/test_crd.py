@@ -12,8 +12,10 @@ import pytest
 from notification_operator import crd, naming
 from notification_operator.errors import InvalidSpecError
 from notification_operator.pipeline import Pipeline
+from notification_operator.resources import desired
+from notification_operator.resources.base import Context
 from tests.cluster import Cluster, ClusterError
-from tests.controller.pipelines import PERSISTENT, POSTGRESQL, SHAPED, apply, manifest, stored
+from tests.controller.pipelines import PERSISTENT, POSTGRESQL, SHAPED, apply, manifest, parsed, stored
 
 COMMITTED = Path(__file__).parents[2] / "crds" / "notifications.plannivo.io_notificationpipelines.yaml"
 CHANNELS = manifest()["spec"]["channels"]
@@ -67,6 +69,40 @@ def peer(one: dict[str, Any]) -> dict[str, Any]:
     return {"enabled": True, "ingressFrom": [one]}
 
 
+def override(**changes: Any) -> dict[str, Any]:
+    return {"alerts": {"rules": {"NotificationHighWait": changes}}}
+
+
+def slo(**changes: Any) -> dict[str, Any]:
+    return {"monitoring": {"prometheusRule": {"slo": changes}}}
+
+
+def relabeling(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"monitoring": {"serviceMonitor": {"metricRelabelings": list(steps)}}}
+
+
+INVALID_STEPS: list[tuple[str, dict[str, Any]]] = [
+    ("action", {"action": "explode"}),
+    ("targetLabel: this action needs it", {"regex": "a"}),
+    ("targetLabel: this action needs it", {"action": "keepequal", "sourceLabels": ["a"]}),
+    ("targetLabel", {"targetLabel": "not-a-name"}),
+    ("sourceLabels", {"sourceLabels": ["not-a-name"], "action": "drop"}),
+    ("sourceLabels", {"sourceLabels": [], "action": "drop"}),
+    ("modulus: hashmod needs it", {"action": "hashmod", "targetLabel": "shard"}),
+    ("modulus: hashmod needs it", {"action": "drop", "modulus": 2}),
+    ("modulus", {"action": "hashmod", "targetLabel": "shard", "modulus": 0}),
+    ("hashmod takes a plain name", {"action": "hashmod", "targetLabel": "a_$1", "modulus": 2}),
+    ("replacement: this action takes none", {"action": "uppercase", "targetLabel": "team", "replacement": "x"}),
+    ("labelmap needs the name of a label", {"action": "labelmap", "regex": "a_(.+)", "replacement": "b-$1"}),
+    ("only sourceLabels and targetLabel", {"action": "dropequal", "targetLabel": "team", "separator": "-"}),
+    ("this action needs a regex", {"action": "labeldrop"}),
+    ("this action needs a regex", {"action": "labelkeep", "regex": ".+", "sourceLabels": ["a"]}),
+    ("cannot be read as a regular expression|error parsing regexp", {"action": "drop", "regex": "("}),
+    ("cannot be read as a regular expression|error parsing regexp", {"action": "drop", "regex": "(?=a)"}),
+    ("tell pipelines apart", {"targetLabel": "pipeline", "replacement": "x"}),
+    ("must stay", {"action": "labeldrop", "regex": "pipe.*"}),
+    ("must stay", {"action": "labelkeep", "regex": "pipeline|namespace"}),
+]
 REFERENCE = {"secretKeyRef": {"name": "a", "key": "b"}}
 INVALID = [
     ("alerts.failureThreshold", {"alerts": {"failureThreshold": 0}}),
@@ -141,6 +177,32 @@ INVALID = [
     ("exactly one of secretKeyRef and", {"env": [{"name": "A", "valueFrom": {}}]}),
     ("env", {"env": [{"name": "A"}, {"name": "A"}]}),
     ("podAnnotations", {"podAnnotations": {"not a key": "x"}}),
+    ("alerts.mode", {"alerts": {"mode": "Shout"}}),
+    ("alerts.mode Both needs alerts.slack", {"alerts": {"mode": "Both"}}),
+    (
+        "need monitoring.prometheusRule.enabled",
+        {"alerts": {"mode": "Alertmanager"}, "monitoring": {"prometheusRule": {"enabled": False}}},
+    ),
+    ("each key must be the name of an alert", {"alerts": {"rules": {"NotificationSpike": {"enabled": False}}}}),
+    ("severity", override(severity="fatal")),
+    ("for", override(**{"for": "721h"})),
+    ("for", override(**{"for": "-1m"})),
+    ("the labels alertname, namespace, pipeline", override(labels={"pipeline": "other"})),
+    ("are the operator's", override(labels={"notifier": "dispatcher"})),
+    ("underscores", override(labels={"not-a-name": "x"})),
+    ("underscores|are the operator's", override(labels={"__name__": "x"})),
+    ("labels", override(labels={"team": "{{ $labels.job_type }}"})),
+    ("annotations", override(annotations={"summary": "{{ nonsense }}"})),
+    ("annotations", override(annotations={"summary": "{{{ $value }}"})),
+    ("underscores", override(annotations={"a.b": "x"})),
+    ("objective", slo(objective="93.9")),
+    ("objective", slo(objective="100")),
+    ("objective", slo(objective=99.5)),
+    ("slo.window must be at least 72h", slo(window="71h")),
+    ("minEvents", slo(minEvents=0)),
+    ("set one of the two", {"dashboard": {"folder": "a", "annotations": {"grafana_folder": "b"}}}),
+    ("dashboard.annotations", {"dashboard": {"annotations": {"not a key": "x"}}}),
+    *[(said, relabeling(step)) for said, step in INVALID_STEPS],
     ("nonsense", {"nonsense": 1}),
     ("slackk", {"alerts": {"slackk": {}}}),
 ]
@@ -201,6 +263,42 @@ def test_what_shapes_the_pods_is_accepted_as_people_write_it(cluster: Cluster, n
     for spec in (SHAPED, PERSISTENT, POSTGRESQL, {**POSTGRESQL, "autoscaling": {}}, {"replicas": 0}):
         cluster.run_kubectl("-n", namespace, "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest(**spec)))
         Pipeline.parse(stored(**spec))
+
+
+MONITORED: list[dict[str, Any]] = [
+    {"alerts": {"mode": "Alertmanager"}},
+    {"alerts": {"mode": "Both", "slack": {"webhookSecretRef": {"name": "slack", "key": "url"}}}},
+    {"alerts": {"mode": "InProcess"}, "monitoring": {"prometheusRule": {"enabled": False}}},
+    override(**{"for": "0s"}, severity="info", labels={"team": "a {b} {c"}, enabled=False),
+    override(annotations={"summary": "{{ $value }} of {{$labels.job_type}} {x}", "impact": "two\nlines {"}),
+    slo(objective="99.999", window="168h", minEvents=1),
+    slo(objective="94", enabled=False),
+    {"dashboard": {"annotations": {"grafana_folder": "b", "example.com/team": "a b"}}},
+    {"monitoring": {"serviceMonitor": {"scrapeClass": "mutual-tls"}}},
+    relabeling(
+        {"sourceLabels": ["__name__"], "regex": "plannivo_python_.+", "action": "drop"},
+        {"sourceLabels": ["a", "b"], "separator": "", "targetLabel": "${1}_x", "replacement": "$1", "regex": "(.*)"},
+        {"action": "hashmod", "sourceLabels": ["instance"], "targetLabel": "shard", "modulus": 4},
+        {"action": "labelmap", "regex": "a_(.+)", "replacement": "b_$1"},
+        {"action": "labeldrop", "regex": "pod|container"},
+        {"action": "labelkeep", "regex": ".+"},
+        {"action": "lowercase", "sourceLabels": ["a"], "targetLabel": "a"},
+        {"action": "keepequal", "sourceLabels": ["a"], "targetLabel": "b"},
+    ),
+]
+
+
+@pytest.mark.parametrize("spec", MONITORED, ids=[json.dumps(spec)[:60] for spec in MONITORED])
+def test_what_prometheus_is_told_is_accepted_as_people_write_it(
+    cluster: Cluster, namespace: str, spec: dict[str, Any]
+) -> None:
+    """The children too: the API server knows what prometheus-operator's kinds look like."""
+    dry = ("-n", namespace, "apply", "--dry-run=server", "-f", "-")
+    cluster.run_kubectl(*dry, stdin=json.dumps(manifest(**spec)))
+    made = desired(parsed(namespace=namespace, **spec), Context("image:1", slack_alerts={"URL": b"x"}))
+    for child in made:
+        if child["kind"] in {"ServiceMonitor", "PrometheusRule", "ConfigMap"}:
+            cluster.run_kubectl(*dry, stdin=json.dumps(child))
 
 
 def test_names_at_the_limit(cluster: Cluster, namespace: str) -> None:

@@ -55,7 +55,7 @@ class Duration(str):
             count, rest = divmod(rest, _UNIT_MILLISECONDS[unit])
             if count:
                 parts.append(f"{count}{unit}")
-        return "".join(parts)
+        return "".join(parts) or "0s"
 
     @classmethod
     def _check(cls, value: str) -> Self:
@@ -78,6 +78,29 @@ class Duration(str):
                 f"self.matches('{DURATION_PATTERN}') && duration(self) > duration('0s')"
                 f" && duration(self) <= duration('{LONGEST}')",
                 f"must be a duration such as 30s, 5m or 1h30m: more than 0s, at most {LONGEST} (30 days)",
+            ),
+        }
+
+
+class DurationOrZero(Duration):
+    """A length of time that may be none at all: `0s`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _check(cls, value: str) -> Self:
+        duration = cls(value)
+        if duration.milliseconds > cls(LONGEST).milliseconds:
+            raise ValueError("must be at most 720h (30 days)")
+        return duration
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            **handler(schema),
+            **rule(
+                f"self.matches('{DURATION_PATTERN}') && duration(self) <= duration('{LONGEST}')",
+                f"must be a duration such as 0s, 5m or 1h30m: at most {LONGEST} (30 days)",
             ),
         }
 

@@ -15,6 +15,7 @@ from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.volume_claim import claim_name
 from notification_operator.source_secrets import SourceSecrets
+from notification_operator.spec.alerts import AlertMode
 from notification_operator.status import Condition, ConditionType, Reason
 from notification_operator.workqueue import Key
 
@@ -58,13 +59,13 @@ class Inputs:
         """What the dispatcher needs to know beside where alerts go."""
         return self.channels.values | self.queue.values | self.api.values
 
-    def conditions(self, pipeline: Pipeline) -> list[Condition]:
-        """What is to be said of it."""
+    def conditions(self, pipeline: Pipeline, *, rules_absent: bool) -> list[Condition]:
+        """What is to be said of it. `rules_absent`: the cluster has no API for alerting rules."""
         return [
             queue_condition(pipeline, self.queue),
             channels_condition(pipeline, self.channels),
             api_condition(pipeline, self.api),
-            alerting_condition(pipeline, self.alerts),
+            alerting_condition(pipeline, self.alerts, rules_absent=rules_absent),
         ]
 
 
@@ -80,7 +81,8 @@ async def gather(secrets: SourceSecrets, pipeline: Pipeline) -> Inputs:
 def alert_secrets(pipeline: Pipeline) -> list[Wanted]:
     """Where alerts go, and where they go when that is not there."""
     slack = pipeline.spec.alerts.slack
-    if slack is None:
+    # Without a webhook the dispatcher tells nobody, which is what the mode asks for.
+    if slack is None or pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
         return []
     wanted = [Wanted("alerts.slack.webhookSecretRef", slack.webhook_secret_ref, Variable.SLACK_ALERT_WEBHOOK_URL.value)]
     if slack.fallback_secret_ref is not None:
@@ -174,8 +176,11 @@ def api_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     return Condition(ConditionType.API_SECURED, "True", Reason.CONFIGURED, "Callers need the bearer token.")
 
 
-def alerting_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
-    """Can Slack be told?"""
+def alerting_condition(pipeline: Pipeline, resolved: Resolved, *, rules_absent: bool) -> Condition:
+    """Can those be told whom the mode names?"""
+    mode = pipeline.spec.alerts.mode
+    if mode is AlertMode.ALERTMANAGER:
+        return _alertmanager_condition(pipeline, rules_absent)
     if pipeline.spec.alerts.slack is None:
         return Condition(
             ConditionType.ALERTING_CONFIGURED,
@@ -188,10 +193,25 @@ def alerting_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     if resolved.problems and not usable:
         first = resolved.problems[0]
         return Condition(ConditionType.ALERTING_CONFIGURED, "False", first.reason, first.message)
-    missing = "".join(f" {problem.message}" for problem in resolved.problems)
-    return Condition(
-        ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, f"Slack has a webhook for alerts.{missing}"
-    )
+    said = ["Slack has a webhook for alerts.", *(problem.message for problem in resolved.problems)]
+    if mode is AlertMode.BOTH:
+        said.append(_alertmanager_condition(pipeline, rules_absent).message)
+    return Condition(ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, " ".join(said))
+
+
+def _alertmanager_condition(pipeline: Pipeline, rules_absent: bool) -> Condition:
+    if rules_absent:
+        return Condition(
+            ConditionType.ALERTING_CONFIGURED,
+            "False",
+            Reason.MONITORING_API_ABSENT,
+            f"alerts.mode is {pipeline.spec.alerts.mode}, but Alertmanager is not told: the cluster has no "
+            "PrometheusRule API. Install prometheus-operator, or set alerts.mode to InProcess.",
+        )
+    said = f"Alertmanager is told, by the PrometheusRule {pipeline.name}."
+    if pipeline.spec.alerts.slack is not None and pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
+        said += " spec.alerts.slack is not used in this mode."
+    return Condition(ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, said)
 
 
 def channels_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:

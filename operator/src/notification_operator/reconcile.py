@@ -22,6 +22,7 @@ from notification_operator.kinds import (
     POD,
     PROMETHEUS,
     PROMETHEUS_AGENT,
+    PROMETHEUS_RULE,
     SCALED_OBJECT,
     SERVICE_MONITOR,
     TRIGGER_AUTHENTICATION,
@@ -92,7 +93,7 @@ class Reconciler:
         conditions = [
             _resources_applied(children),
             availability.judge(deployment, self._pods(pipeline)),
-            *found.conditions(pipeline),
+            *found.conditions(pipeline, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
             monitoring.judge(pipeline, *await self._monitoring(pipeline)),
         ]
         fields = _fields(pipeline, context, children, deployment)

@@ -7,8 +7,7 @@ from notification_operator.dashboards import BoardInput, pipeline_board, to_json
 from notification_operator.kinds import CONFIG_MAP
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
-
-FOLDER_ANNOTATION = "grafana_folder"
+from notification_operator.spec.monitoring import FOLDER_ANNOTATION
 
 
 def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
@@ -25,12 +24,13 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         backlog_threshold=spec.alerts.backlog_threshold,
         failure_threshold=spec.alerts.failure_threshold,
     )
+    folder = {FOLDER_ANNOTATION: spec.dashboard.folder} if spec.dashboard.folder else {}
     frame = child(
         CONFIG_MAP,
         pipeline,
         naming.dashboard(pipeline.name),
         labels=spec.dashboard.labels,
-        annotations={FOLDER_ANNOTATION: spec.dashboard.folder} if spec.dashboard.folder else None,
+        annotations={**spec.dashboard.annotations, **folder},
     )
     # The sidecar writes all boards into one folder; with a dot, which neither name can have, no two files are one.
     return frame | {"data": {f"{pipeline.namespace}.{pipeline.name}.json": to_json(pipeline_board(board))}}

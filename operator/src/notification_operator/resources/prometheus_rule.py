@@ -6,9 +6,10 @@ from notification_operator.alerting_rules import RuleInput, rule_groups
 from notification_operator.kinds import PROMETHEUS_RULE
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.spec.alerts import AlertMode
 
 
-def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
+def build(pipeline: Pipeline, context: Context) -> Manifest | None:
     """The PrometheusRule `<name>`."""
     wanted, alerts = pipeline.spec.monitoring.prometheus_rule, pipeline.spec.alerts
     if not wanted.enabled:
@@ -24,6 +25,10 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         latency_threshold_ms=alerts.latency_threshold.milliseconds,
         runbook_url=alerts.runbook_url,
         dashboard_url=alerts.dashboard_url,
+        # Without a webhook the dispatcher tells nobody, whatever it should do.
+        dispatcher_tells=alerts.mode is AlertMode.IN_PROCESS and bool(context.slack_alerts),
+        slo=wanted.slo,
+        overrides=alerts.rules,
     )
     return child(PROMETHEUS_RULE, pipeline, pipeline.name, labels=wanted.labels) | {
         "spec": {"groups": rule_groups(rules)}

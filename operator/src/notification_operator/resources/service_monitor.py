@@ -15,7 +15,7 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
     wanted = pipeline.spec.monitoring.service_monitor
     if not wanted.enabled:
         return None
-    endpoint = {
+    endpoint: Manifest = {
         "port": PORT_NAME,
         "path": METRICS_PATH,
         "interval": wanted.interval.normalised,
@@ -24,9 +24,14 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         # Rules and boards tell pipelines apart by it.
         "relabelings": [{"action": "replace", "targetLabel": "pipeline", "replacement": pipeline.name}],
     }
-    return child(SERVICE_MONITOR, pipeline, pipeline.name, labels=wanted.labels) | {
-        "spec": {
-            "selector": {"matchLabels": {naming.PIPELINE_LABEL: pipeline.name, naming.METRICS_LABEL: "true"}},
-            "endpoints": [endpoint],
-        }
+    if wanted.metric_relabelings:
+        endpoint["metricRelabelings"] = [
+            step.model_dump(mode="json", by_alias=True, exclude_none=True) for step in wanted.metric_relabelings
+        ]
+    spec: Manifest = {
+        "selector": {"matchLabels": {naming.PIPELINE_LABEL: pipeline.name, naming.METRICS_LABEL: "true"}},
+        "endpoints": [endpoint],
     }
+    if wanted.scrape_class:
+        spec["scrapeClass"] = wanted.scrape_class
+    return child(SERVICE_MONITOR, pipeline, pipeline.name, labels=wanted.labels) | {"spec": spec}

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.pipeline import Channel, JobType, Retry, Routing, UnknownJobTypes, check_routing
 from notification_dispatcher.schema import LIST_BY_NAME, rules
-from notification_operator.spec.alerts import Alerts
+from notification_operator.spec.alerts import AlertMode, Alerts
 from notification_operator.spec.api import Api
 from notification_operator.spec.monitoring import Dashboard, Monitoring
 from notification_operator.spec.pods import PodFields, check_pods
@@ -35,6 +35,9 @@ _ONE_REPLICA = (
     "for autoscaling, use queue.engine PostgreSQL"
 )
 _ONE_NUMBER = "replicas and autoscaling exclude each other: remove one of them"
+_RULES_NEEDED = (
+    "alerts.mode Alertmanager and Both need monitoring.prometheusRule.enabled: Alertmanager is told by those rules"
+)
 _CPU_REQUEST = "autoscaling needs resources.requests.cpu: the load is measured against it"
 
 
@@ -50,6 +53,7 @@ class PipelineSpec(PodFields):
                 "!has(self.autoscaling) || (has(self.resources.requests) && has(self.resources.requests.cpu))",
                 _CPU_REQUEST,
             ),
+            ("self.alerts.mode == 'InProcess' || self.monitoring.prometheusRule.enabled", _RULES_NEEDED),
         )
     )
 
@@ -99,6 +103,12 @@ class PipelineSpec(PodFields):
             raise ValueError(_ONE_NUMBER)
         if self.resources.requests is None or self.resources.requests.cpu is None:
             raise ValueError(_CPU_REQUEST)
+        return self
+
+    @model_validator(mode="after")
+    def _rules_exist(self) -> Self:
+        if self.alerts.mode is not AlertMode.IN_PROCESS and not self.monitoring.prometheus_rule.enabled:
+            raise ValueError(_RULES_NEEDED)
         return self
 
     @property

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.destinations import ALLOW_PRIVATE
-from notification_dispatcher.schema import ApiModel, Duration, SecretKeyRef
+from notification_dispatcher.schema import ApiModel, Duration, Enumeration, SecretKeyRef, rule
+from notification_operator.spec.alert_rules import RuleOverrides
 from notification_operator.spec.values import LINK
+
+
+class AlertMode(Enumeration):
+    """Who tells people: the dispatcher through Slack, or Prometheus through Alertmanager."""
+
+    IN_PROCESS = "InProcess"
+    ALERTMANAGER = "Alertmanager"
+    BOTH = "Both"
+
+
+_BOTH_NEEDS_SLACK = (
+    "alerts.mode Both needs alerts.slack: without it only Alertmanager is told, which is the mode Alertmanager"
+)
 
 
 class SlackAlerts(ApiModel):
@@ -20,8 +36,16 @@ class SlackAlerts(ApiModel):
 
 
 class Alerts(ApiModel):
-    """When Slack is told, and where. A change is in force within a minute or so, without a restart."""
+    """When people are told, and where. A change is in force within a minute or so, without a restart."""
 
+    model_config = ConfigDict(json_schema_extra=rule("self.mode != 'Both' || has(self.slack)", _BOTH_NEEDS_SLACK))
+
+    mode: AlertMode = Field(
+        default=AlertMode.IN_PROCESS,
+        description="Who tells people. InProcess: the dispatcher tells Slack, and the alerts of Prometheus that say "
+        "the same carry the label notifier: dispatcher, so that Alertmanager can drop them. Alertmanager: only "
+        "Alertmanager does, and slack is not used. Both: both do, each on its own.",
+    )
     failure_threshold: int = Field(
         default=20,
         ge=1,
@@ -42,7 +66,8 @@ class Alerts(ApiModel):
         default=Duration("5m"), description="The same alert is sent at most once in this time; the rest are counted."
     )
     slack: SlackAlerts | None = Field(
-        default=None, description="The Slack channel that is told. Without it nobody is, and a condition says so."
+        default=None,
+        description="The Slack channel that the dispatcher tells. Without it nobody is told, and a condition says so.",
     )
     runbook_url: str = Field(
         default="",
@@ -58,3 +83,13 @@ class Alerts(ApiModel):
         max_length=1024,
         description="Link to the pipeline's dashboard, put on each alert.",
     )
+    rules: RuleOverrides = Field(
+        default_factory=dict,
+        description="What differs for alerts of the PrometheusRule, by the alert's name: NotificationFailureSpike, ….",
+    )
+
+    @model_validator(mode="after")
+    def _someone_is_told(self) -> Self:
+        if self.mode is AlertMode.BOTH and self.slack is None:
+            raise ValueError(_BOTH_NEEDS_SLACK)
+        return self

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.schema import ApiModel, Duration, rule
-from notification_operator.spec.values import Labels
+from notification_operator.spec.relabeling import Relabeling
+from notification_operator.spec.values import Annotations, Labels
+
+FOLDER_ANNOTATION = "grafana_folder"
 
 _METRICS_PREFIX = r"^[a-z_][a-z0-9_]*_$"
+_OBJECTIVE = r"^9[4-9]([.][0-9]{1,3})?$"
+_SHORTEST_SLO_WINDOW = "72h"
+_SLO_WINDOW_TOO_SHORT = (
+    f"monitoring.prometheusRule.slo.window must be at least {_SHORTEST_SLO_WINDOW}: the slowest alert looks so far back"
+)
+_FOLDER_TWICE = f"dashboard.folder sets the annotation {FOLDER_ANNOTATION}: set one of the two"
 
 
 class ServiceMonitor(ApiModel):
@@ -30,6 +40,18 @@ class ServiceMonitor(ApiModel):
         default_factory=dict,
         description="Labels to add, so that your Prometheus selects it: often `release: <helm release>`.",
     )
+    scrape_class: str = Field(
+        default="",
+        max_length=253,
+        pattern=r"^[ -~]*$",
+        description="Name of one of your Prometheus' scrapeClasses: credentials and TLS for the scrape.",
+    )
+    metric_relabelings: tuple[Relabeling, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Steps of relabeling on each sample before it is stored: drop series, rename labels.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -38,11 +60,50 @@ class ServiceMonitor(ApiModel):
         return self
 
 
+class Slo(ApiModel):
+    """The objective for delivered notifications, and the alerts on how fast its error budget is spent."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rule(f"duration(self.window) >= duration('{_SHORTEST_SLO_WINDOW}')", _SLO_WINDOW_TOO_SHORT)
+    )
+
+    enabled: bool = Field(default=True, description="Record the ratio of errors, and alert on burn rates.")
+    objective: str = Field(
+        default="99.5",
+        max_length=6,
+        pattern=_OBJECTIVE,
+        description="Percentage of the jobs that must be delivered, as a string: 94 to 99.999. Below 94 not even the "
+        "loss of every job would spend the budget fast enough to page.",
+    )
+    window: Duration = Field(
+        default=Duration("720h"),
+        description="The time that the objective is for; burn rates are scaled to it. At least 72h.",
+    )
+    min_events: int = Field(
+        default=100,
+        ge=1,
+        le=1_000_000_000,
+        description="Jobs that must have ended in an alert's long window, so that one error among few doesn't page.",
+    )
+
+    @property
+    def budget(self) -> Decimal:
+        """The share of the jobs that may fail."""
+        return 1 - Decimal(self.objective) / 100
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.window.milliseconds < Duration(_SHORTEST_SLO_WINDOW).milliseconds:
+            raise ValueError(_SLO_WINDOW_TOO_SHORT)
+        return self
+
+
 class PrometheusRule(ApiModel):
     """The object that carries the pipeline's alerting rules to a Prometheus of prometheus-operator."""
 
     enabled: bool = Field(default=True, description="Create a PrometheusRule.")
     labels: Labels = Field(default_factory=dict, description="Labels to add, so that your Prometheus selects it.")
+    slo: Slo = Field(default_factory=Slo, description="The service level objective, and alerts on its error budget.")
 
 
 class Monitoring(ApiModel):
@@ -65,6 +126,14 @@ class Monitoring(ApiModel):
 class Dashboard(ApiModel):
     """The pipeline's Grafana dashboard, as a ConfigMap for Grafana's sidecar."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rule(
+            f"!has(self.folder) || self.folder == '' || !has(self.annotations)"
+            f" || !('{FOLDER_ANNOTATION}' in self.annotations)",
+            _FOLDER_TWICE,
+        )
+    )
+
     enabled: bool = Field(default=True, description="Create the dashboard's ConfigMap.")
     folder: str = Field(
         default="",
@@ -76,9 +145,19 @@ class Dashboard(ApiModel):
         default_factory=lambda: {"grafana_dashboard": "1"},
         description="Labels by which Grafana's sidecar finds the ConfigMap.",
     )
+    annotations: Annotations = Field(
+        default_factory=dict,
+        description="Annotations to add, for a sidecar that is told by another one which folder to use.",
+    )
     datasource: str = Field(
         default="",
         max_length=128,
         pattern=r"^[ -~]*$",
         description="Uid of the Prometheus data source. Default: one is chosen in the dashboard.",
     )
+
+    @model_validator(mode="after")
+    def _one_folder(self) -> Self:
+        if self.folder and FOLDER_ANNOTATION in self.annotations:
+            raise ValueError(_FOLDER_TWICE)
+        return self

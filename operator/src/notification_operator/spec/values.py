@@ -15,15 +15,19 @@ _LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_KEY = rf"^({_SUBDOMAIN}/)?{_LABEL_NAME}$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DNS_SUBDOMAIN = rf"^{_SUBDOMAIN}$"
+LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+"""The name of a label in Prometheus."""
 LINK = r"^(https?://[!-~]+)?$"
 """An http or https URL, or nothing."""
+PLAIN_TEXT = r"^[^\x00]*$"
+"""Any text that an object can hold."""
 
 _LONGEST_KEY = 253
 
 
-def keys_rule(pattern: str, words: str) -> dict[str, Any]:
+def keys_rule(pattern: str, words: str, longest: int = _LONGEST_KEY) -> dict[str, Any]:
     """The CEL rule for a map's keys: the schema itself can only bound its values."""
-    return rule(f"self.all(key, key.matches('{pattern}') && size(key) <= {_LONGEST_KEY})", words)
+    return rule(f"self.all(key, key.matches('{pattern}') && size(key) <= {longest})", words)
 
 
 LabelKey = Annotated[str, Field(pattern=LABEL_KEY, min_length=1, max_length=_LONGEST_KEY)]
@@ -38,7 +42,7 @@ Labels = Annotated[
     ),
 ]
 Annotations = Annotated[
-    Mapping[LabelKey, Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]],
+    Mapping[LabelKey, Annotated[str, Field(pattern=PLAIN_TEXT, max_length=4096)]],
     Field(
         max_length=32,
         json_schema_extra=keys_rule(
