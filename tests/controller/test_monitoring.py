@@ -66,6 +66,60 @@ VERDICTS = [
 ]
 
 
+def monitor(*accepted: tuple[str, str, int], generation: int = 3) -> dict[str, Any]:
+    """A ServiceMonitor and what prometheus-operator says of it: a Prometheus, its verdict, the generation judged."""
+    bindings = [
+        {
+            "group": "monitoring.coreos.com",
+            "resource": "prometheuses",
+            "namespace": "monitoring",
+            "name": name,
+            "conditions": [
+                {
+                    "type": "Accepted",
+                    "status": status,
+                    "observedGeneration": observed,
+                    "message": "" if status == "True" else 'scrapeClass "tls" not found',
+                }
+            ],
+        }
+        for name, status, observed in accepted
+    ]
+    return {"metadata": {"generation": generation, "labels": {"release": "kps"}}, "status": {"bindings": bindings}}
+
+
+SEEN = MonitoringView(False, [prometheus(serviceMonitorSelector={"matchLabels": {"release": "other"}})], None)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "said"),
+    [
+        (monitor(("kps", "True", 3)), Reason.SELECTED, "Prometheus monitoring/kps has accepted the ServiceMonitor."),
+        (
+            monitor(("kps", "True", 3), ("old", "False", 3)),
+            Reason.SELECTED,
+            'But Prometheus monitoring/old refuses it: scrapeClass "tls" not found',
+        ),
+        (monitor(("kps", "False", 3)), Reason.REJECTED, 'kps refuses it: scrapeClass "tls" not found'),
+        (monitor(("kps", "True", 2)), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
+        (monitor(("kps", "False", 2)), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
+        (monitor(), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
+        ({}, Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
+    ],
+    ids=["accepted", "by one of two", "refused", "accepted before", "refused before", "nothing said", "none there"],
+)
+def test_prometheus_operators_own_verdict_counts_while_it_is_fresh(
+    found: dict[str, Any], reason: Reason, said: str
+) -> None:
+    verdict = judge(parsed(), found, SEEN)
+    assert verdict.reason is reason
+    assert said in verdict.message
+
+
+def test_that_verdict_is_known_without_reading_a_prometheus() -> None:
+    assert judge(parsed(), monitor(("kps", "True", 3)), MonitoringView(False, None, None)).reason is Reason.SELECTED
+
+
 @pytest.mark.parametrize(("view", "reason", "said"), VERDICTS)
 def test_verdicts(view: MonitoringView, reason: Reason, said: str) -> None:
     found = judge(parsed(), {}, view)

@@ -13,6 +13,7 @@ from tests.cluster import Cluster, install_prometheus_crds
 from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
 from tests.operator_process import OperatorProcess
 
+RULES = "customresourcedefinition/prometheusrules.monitoring.coreos.com"
 MONITORS = "customresourcedefinition/servicemonitors.monitoring.coreos.com"
 
 
@@ -62,6 +63,61 @@ def test_the_label_that_a_prometheus_asks_for_is_named_and_turns_the_condition(
 
     apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"enabled": False}}))
     selected(cluster, namespace, "Disabled")
+
+
+def bind(cluster: Cluster, namespace: str, generation: int, status: str) -> None:
+    """Say of the ServiceMonitor what prometheus-operator would."""
+    accepted = {
+        "type": "Accepted",
+        "status": status,
+        "message": "" if status == "True" else "it has no such scrape class",
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    whose = {"group": "monitoring.coreos.com", "resource": "prometheuses", "namespace": namespace, "name": "kps"}
+    patch = json.dumps({"status": {"bindings": [{**whose, "conditions": [accepted]}]}})
+    where = ("-n", namespace, "patch", "servicemonitor/booking", "--subresource=status", "--type=merge")
+    cluster.run_kubectl(*where, "-p", patch)
+
+
+def test_what_prometheus_operator_says_itself_is_believed_until_the_monitor_changes(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "kps"}})
+    apply(cluster, namespace, manifest())
+    selected(cluster, namespace, "NoPrometheusSelects")
+    generation = get(cluster, namespace, "servicemonitor/booking")["metadata"]["generation"]
+
+    bind(cluster, namespace, generation, "False")
+    said = selected(cluster, namespace, "Rejected")
+    assert f"Prometheus {namespace}/kps refuses it: it has no such scrape class" in said["message"]
+    bind(cluster, namespace, generation, "True")
+    assert selected(cluster, namespace, "Selected")["status"] == "True"
+
+    apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"scrapeClass": "mutual-tls"}}))
+    selected(cluster, namespace, "NoPrometheusSelects")
+
+
+def test_alertmanagers_mode_without_rules_is_no_alerting(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    def told(reason: str) -> dict[str, Any] | None:
+        found = condition(get(cluster, namespace, "npl", "booking") or {}, "AlertingConfigured")
+        return found if found.get("reason") == reason else None
+
+    apply(cluster, namespace, manifest(alerts={"mode": "Alertmanager"}))
+    message = eventually(lambda: told("Configured"), "Alertmanager is told", 30)["message"]
+    assert "by the PrometheusRule booking" in message
+    assert get(cluster, namespace, "secret/booking-slack-alerts") is None
+    try:
+        cluster.run_kubectl("delete", RULES, "--timeout=60s")
+        eventually(lambda: told("MonitoringAPIAbsent"), "without the API nobody is told", 30)
+        pipeline = get(cluster, namespace, "npl", "booking")
+        assert condition(pipeline, "Ready")["status"] == "False"
+    finally:
+        install_prometheus_crds(cluster)
+    eventually(lambda: told("Configured"), "Alertmanager is told again", 30)
 
 
 def test_without_the_api_the_rest_works_and_it_is_taken_up_when_it_comes(

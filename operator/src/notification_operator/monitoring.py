@@ -17,6 +17,8 @@ from notification_operator.status import Condition, ConditionType, Reason
 
 Labels = Mapping[str, str]
 
+_KINDS = {"prometheuses": "Prometheus", "prometheusagents": "PrometheusAgent"}
+
 
 @dataclass(frozen=True, slots=True)
 class MonitoringView:
@@ -32,8 +34,8 @@ class MonitoringView:
     """Labels of the pipeline's namespace; None when they may not be read."""
 
 
-def judge(pipeline: Pipeline, labels: Labels, view: MonitoringView) -> Condition:
-    """The condition MonitoringSelected for a ServiceMonitor with these labels."""
+def judge(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) -> Condition:
+    """The condition MonitoringSelected for a ServiceMonitor as it is in the cluster; empty while there is none."""
     if not pipeline.spec.monitoring.service_monitor.enabled:
         return _condition("False", Reason.DISABLED, "spec.monitoring.serviceMonitor.enabled is false.")
     if view.absent:
@@ -43,12 +45,15 @@ def judge(pipeline: Pipeline, labels: Labels, view: MonitoringView) -> Condition
             "The cluster has no ServiceMonitor API (prometheus-operator is not installed): scrape the Service "
             f"{pipeline.name} yourself, or install it, and the ServiceMonitor follows.",
         )
+    if bindings := _fresh_bindings(monitor):
+        return _by_bindings(bindings)
     if view.prometheuses is None:
         return _condition(
             "Unknown",
             Reason.SELECTION_UNKNOWN,
             "The operator may not list Prometheus objects, so it cannot tell whether one selects the ServiceMonitor.",
         )
+    labels = monitor.get("metadata", {}).get("labels", {})
     for prometheus in view.prometheuses:
         if _selects(prometheus, pipeline.namespace, labels, view.namespace_labels):
             metadata = prometheus["metadata"]
@@ -58,6 +63,39 @@ def judge(pipeline: Pipeline, labels: Labels, view: MonitoringView) -> Condition
                 f"{prometheus['kind']} {metadata['namespace']}/{metadata['name']} selects the ServiceMonitor.",
             )
     return _condition("False", Reason.NO_PROMETHEUS_SELECTS, _advice(view.prometheuses, labels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """What prometheus-operator itself says of a ServiceMonitor and one Prometheus that selects it."""
+
+    prometheus: str
+    accepted: bool
+    why: str
+
+
+def _fresh_bindings(monitor: Mapping[str, Any]) -> list[_Binding]:
+    """What prometheus-operator says of the ServiceMonitor as it is now; it says so since 0.86, if it is told to."""
+    generation = monitor.get("metadata", {}).get("generation")
+    return [
+        _Binding(
+            f"{_KINDS.get(binding['resource'], binding['resource'])} {binding['namespace']}/{binding['name']}",
+            accepted=condition["status"] == "True",
+            why=condition.get("message") or condition.get("reason") or "it does not say why",
+        )
+        for binding in (monitor.get("status") or {}).get("bindings") or ()
+        for condition in binding.get("conditions") or ()
+        if condition["type"] == "Accepted" and condition.get("observedGeneration") == generation
+    ]
+
+
+def _by_bindings(bindings: Sequence[_Binding]) -> Condition:
+    refused = "; ".join(f"{one.prometheus} refuses it: {one.why}" for one in bindings if not one.accepted)
+    accepted = [one.prometheus for one in bindings if one.accepted]
+    if not accepted:
+        return _condition("False", Reason.REJECTED, f"The ServiceMonitor is selected, and not taken: {refused}.")
+    message = f"{', '.join(accepted)} has accepted the ServiceMonitor."
+    return _condition("True", Reason.SELECTED, f"{message} But {refused}." if refused else message)
 
 
 def looks_at_namespace(prometheus: Mapping[str, Any]) -> bool:

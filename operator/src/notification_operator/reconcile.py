@@ -112,17 +112,17 @@ class Reconciler:
             pods.read(stored.content) for stored in self._watches.store(POD).grouped(pipeline.namespace, pipeline.name)
         ]
 
-    async def _monitoring(self, pipeline: Pipeline) -> tuple[Mapping[str, str], MonitoringView]:
-        """The ServiceMonitor's labels as they are, and what can be seen of who would select it."""
+    async def _monitoring(self, pipeline: Pipeline) -> tuple[Mapping[str, Any], MonitoringView]:
+        """The ServiceMonitor as it is, and what can be seen of who would select it."""
         stored = self._watches.store(SERVICE_MONITOR).get(pipeline.namespace, pipeline.name)
         absent = self._watches.absent(SERVICE_MONITOR)
-        labels = {} if stored is None else stored.meta.labels
+        monitor = {} if stored is None else stored.decoded()
         if absent or not pipeline.spec.monitoring.service_monitor.enabled:
-            return labels, MonitoringView(absent, None, None)
+            return monitor, MonitoringView(absent, None, None)
         prometheuses = self._prometheuses()
         looked_at = any(map(monitoring.looks_at_namespace, prometheuses or ()))
         namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
-        return labels, MonitoringView(absent, prometheuses, namespace_labels)
+        return monitor, MonitoringView(absent, prometheuses, namespace_labels)
 
     def _prometheuses(self) -> list[Mapping[str, Any]] | None:
         found: list[Mapping[str, Any]] = []

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     DISABLED = "Disabled"
     SELECTED = "Selected"
     NO_PROMETHEUS_SELECTS = "NoPrometheusSelects"
+    REJECTED = "Rejected"
     MONITORING_API_ABSENT = "MonitoringAPIAbsent"
     SELECTION_UNKNOWN = "SelectionUnknown"
 
