@@ -42,7 +42,7 @@ def test_a_change_of_a_verdict_or_its_reason_is_news_once_and_the_summary_is_not
 
 
 def test_other_words_alone_are_no_news() -> None:
-    reworded = (*MISSING[:3], "no Secret slack in plannivo")
+    reworded: Judged = (MISSING[0], MISSING[1], MISSING[2], "no Secret slack in plannivo")
     assert said(status(MISSING), status(reworded)) == []
 
 

@@ -14,6 +14,7 @@ from notification_operator import __version__, run
 from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
 from notification_operator.naming import OPERATOR
+from notification_operator.offline import commands
 from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
 
 _CONTEXT: dict[str, Any] = {
@@ -29,7 +30,13 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, package_name="plannivo-notifications")
 def main() -> None:
-    """Turn NotificationPipelines into dispatchers, scrapes, dashboards and Slack alerts."""
+    """Turn NotificationPipelines into dispatchers, scrapes, dashboards and Slack alerts.
+
+    \b
+    Try it, without a cluster:
+      notification-operator validate -f deploy/samples/booking.yaml
+      notification-operator render -f deploy/samples/booking.yaml
+    """
 
 
 # Of its own: else click would put the command's name between the prefix and the option's.
@@ -137,6 +144,10 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
     except OperatorError as error:
         click.echo(f"notification-operator: {error}", err=True)
         sys.exit(1)
+
+
+for _command in (commands.validate, commands.render):
+    main.add_command(_command)
 
 
 def _pod_namespace() -> str | None:

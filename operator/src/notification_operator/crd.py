@@ -10,6 +10,7 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ Schema = dict[str, Any]
 
 _DROPPED = ("$defs", "title", "propertyNames", "additionalProperties")
 _RULES = "x-kubernetes-validations"
+_NAMES = {
+    "kind": KIND,
+    "listKind": f"{KIND}List",
+    "plural": PLURAL,
+    "singular": KIND.lower(),
+    "shortNames": ["npl"],
+    "categories": ["all"],
+}
 _SCALE = {
     "specReplicasPath": ".spec.replicas",
     "statusReplicasPath": ".status.replicas",
@@ -201,9 +210,14 @@ def _columns() -> list[Schema]:
     ]
 
 
+@cache
+def spec_schema() -> Schema:
+    """The schema of `spec`. It is shared: don't change it."""
+    return structural(PipelineSpec) | {"description": "What the pipeline should be."}
+
+
 def definition() -> Schema:
     """The whole CustomResourceDefinition, as an object ready to be applied."""
-    spec = structural(PipelineSpec) | {"description": "What the pipeline should be."}
     schema = {
         "type": "object",
         "description": "A notification pipeline: one dispatcher with its queue, its channels, its alerts, its scrape "
@@ -213,10 +227,13 @@ def definition() -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec,
+            "spec": spec_schema(),
             "status": _status_schema(),
         },
-        _RULES: [{"rule": expression, "message": message} for expression, message in naming.NAME_RULES],
+        _RULES: [
+            {"rule": f"self.metadata.name.matches('{pattern}')", "message": message}
+            for pattern, message in naming.NAME_RULES
+        ],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -224,14 +241,7 @@ def definition() -> Schema:
         "metadata": {"name": f"{PLURAL}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["npl"],
-                "categories": ["all"],
-            },
+            "names": _NAMES,
             "scope": "Namespaced",
             "versions": [
                 {

@@ -18,6 +18,10 @@ Raised by `cluster`, `fence` and `reconcile`, turned into conditions by `reconci
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from notification_operator.findings import Finding
+
 
 class OperatorError(Exception):
     """Root of the tree."""
@@ -28,7 +32,11 @@ class SettingsError(OperatorError):
 
 
 class InvalidSpecError(OperatorError):
-    """A stored spec that the model does not accept; the message names each field."""
+    """A spec that the model does not accept; the message names each field. `findings` has them one by one."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("; ".join(map(str, findings)))
+        self.findings = tuple(findings)
 
 
 class OwnershipError(OperatorError):

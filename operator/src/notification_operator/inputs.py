@@ -13,6 +13,7 @@ from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
+from notification_operator.resources.base import Context
 from notification_operator.resources.volume_claim import claim_name
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.spec.alerts import AlertMode
@@ -54,10 +55,10 @@ class Inputs:
     queue: Resolved
     api: Resolved
 
-    @property
-    def credentials(self) -> dict[str, bytes]:
-        """What the dispatcher needs to know beside where alerts go."""
-        return self.channels.values | self.queue.values | self.api.values
+    def context(self, dispatcher_image: str, *, keda: bool = False) -> Context:
+        """What the builders need of it, and of the cluster."""
+        credentials = self.channels.values | self.queue.values | self.api.values
+        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials, keda=keda)
 
     def conditions(self, pipeline: Pipeline, *, rules_absent: bool) -> list[Condition]:
         """What is to be said of it. `rules_absent`: the cluster has no API for alerting rules."""
@@ -71,11 +72,15 @@ class Inputs:
 
 async def gather(secrets: SourceSecrets, pipeline: Pipeline) -> Inputs:
     """Read all that the pipeline refers to, and watch it from now on. Raises RetryLater."""
-    wanted = (alert_secrets(pipeline), channel_secrets(pipeline), queue_secrets(pipeline), api_secrets(pipeline))
-    names = {item.ref.name for items in wanted for item in items}
+    parts = references(pipeline)
+    names = {item.ref.name for part in parts for item in part}
     secrets.need(Key(pipeline.namespace, pipeline.name), names)
-    alerts, channels, queue, api = [await _resolve(secrets, pipeline.namespace, items) for items in wanted]
-    return Inputs(alerts, channels, queue, api)
+    return Inputs(*[await _resolve(secrets, pipeline.namespace, part) for part in parts])
+
+
+def references(pipeline: Pipeline) -> tuple[list[Wanted], list[Wanted], list[Wanted], list[Wanted]]:
+    """All that the pipeline refers to: the parts of `Inputs`, in their order."""
+    return alert_secrets(pipeline), channel_secrets(pipeline), queue_secrets(pipeline), api_secrets(pipeline)
 
 
 def alert_secrets(pipeline: Pipeline) -> list[Wanted]:

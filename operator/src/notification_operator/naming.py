@@ -26,15 +26,15 @@ LONGEST_NAME = 63 - _LONGEST_SUFFIX
 _SERVICE_NAME = DNS_LABEL.replace("^[a-z0-9]", "^[a-z]", 1)
 NAME_RULES = (
     (
-        f"size(self.metadata.name) <= {LONGEST_NAME}",
+        f"^.{{0,{LONGEST_NAME}}}$",
         f"metadata.name must be at most {LONGEST_NAME} characters, so that its children's names fit into 63",
     ),
     (
-        f"self.metadata.name.matches('{_SERVICE_NAME}')",
+        _SERVICE_NAME,
         "metadata.name must start with a letter and have no dots, since the Service takes it",
     ),
 )
-"""CEL rules for a pipeline's name, each with its message."""
+"""What a pipeline's name must match, each with its message: for CEL in `crd`, and for `offline`."""
 
 PIPELINE_LABEL = f"{GROUP}/pipeline"
 """On every child, and nothing else: the name of its pipeline. The operator watches by it."""

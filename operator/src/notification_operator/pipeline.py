@@ -9,7 +9,8 @@ from typing import Any, Self
 import msgspec
 from pydantic import ValidationError
 
-from notification_operator import naming
+from notification_operator import findings, naming
+from notification_operator.crd import spec_schema
 from notification_operator.errors import InvalidSpecError
 from notification_operator.spec import PipelineSpec
 
@@ -39,7 +40,7 @@ class Pipeline:
             # JSON mode: a list of JSON is a tuple here, and nothing else is converted.
             spec = PipelineSpec.model_validate_json(msgspec.json.encode(stored.get("spec", {})))
         except ValidationError as error:
-            raise InvalidSpecError(_sentences(error)) from None
+            raise InvalidSpecError(findings.read(error, spec_schema())) from None
         return cls(
             namespace=metadata["namespace"],
             name=metadata["name"],
@@ -47,11 +48,3 @@ class Pipeline:
             generation=metadata["generation"],
             spec=spec,
         )
-
-
-def _sentences(error: ValidationError) -> str:
-    """Every finding as `spec.field: what is wrong`, without the value, which may be a secret."""
-    return "; ".join(
-        f"{'.'.join(['spec', *map(str, finding['loc'])])}: {finding['msg']}"
-        for finding in error.errors(include_url=False, include_input=False, include_context=False)
-    )

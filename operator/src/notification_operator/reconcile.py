@@ -74,12 +74,8 @@ class Reconciler:
 
     async def _bring(self, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline)
-        context = Context(
-            self._dispatcher_image,
-            slack_alerts=found.alerts.values,
-            credentials=found.credentials,
-            keda=not any(map(self._watches.absent, (TRIGGER_AUTHENTICATION, SCALED_OBJECT))),
-        )
+        keda = not any(map(self._watches.absent, (TRIGGER_AUTHENTICATION, SCALED_OBJECT)))
+        context = found.context(self._dispatcher_image, keda=keda)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
