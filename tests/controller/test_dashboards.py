@@ -21,6 +21,7 @@ from notification_operator.dashboards import (
     board_uid,
     fleet_board,
     pipeline_board,
+    pipeline_text,
     to_json,
 )
 from notification_operator.dashboards.promql import is_exactly, quote, selector
@@ -376,3 +377,25 @@ def test_a_strange_name_stays_a_value(name: str) -> None:
     for query in queries(board):
         for selected in parsed(query):
             assert {("namespace", "=", name), ("pipeline", "=", name)} <= selected.matchers
+
+
+# The text, which many pipelines share but for their names.
+
+NAME = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
+
+
+@given(
+    st.builds(
+        BoardInput,
+        namespace=NAME,
+        pipeline=NAME,
+        metrics_prefix=st.sampled_from(["", "acme_"]),
+        datasource=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+        latency_threshold_ms=st.sampled_from([5000, 250]),
+        backlog_threshold=st.sampled_from([500, 7]),
+        failure_threshold=st.sampled_from([20, 3]),
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_the_shared_text_is_that_of_the_board(chosen: BoardInput) -> None:
+    assert pipeline_text(chosen) == to_json(pipeline_board(chosen))

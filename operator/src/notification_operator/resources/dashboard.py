@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notification_operator import naming
-from notification_operator.dashboards import BoardInput, pipeline_board, to_json
+from notification_operator.dashboards import BoardInput, pipeline_text
 from notification_operator.kinds import CONFIG_MAP
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
@@ -33,4 +33,4 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         annotations={**spec.dashboard.annotations, **folder},
     )
     # The sidecar writes all boards into one folder; with a dot, which neither name can have, no two files are one.
-    return frame | {"data": {f"{pipeline.namespace}.{pipeline.name}.json": to_json(pipeline_board(board))}}
+    return frame | {"data": {f"{pipeline.namespace}.{pipeline.name}.json": pipeline_text(board)}}
