@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -70,3 +71,27 @@ def test_stamping_changes_nothing_of_what_was_given() -> None:
     manifest = {"metadata": {"name": "a"}}
     assert naming.HASH_ANNOTATION in compare.stamped(manifest)["metadata"]["annotations"]
     assert manifest == {"metadata": {"name": "a"}}
+
+
+def test_a_long_text_is_kept_as_its_digest_and_compared_all_the_same() -> None:
+    board = "x" * 60_000
+    wanted = {"metadata": {"name": "board"}, "data": {"board.json": board, "short": "a"}}
+    kept = compare.trimmed(json.dumps(wanted).encode())
+    assert len(kept) < 300
+    assert compare.same(json.loads(kept), wanted)
+    assert compare.trimmed(kept) == kept
+    assert not compare.same(json.loads(kept), {"data": {"board.json": board + "x"}})
+    assert not compare.same(json.loads(kept), {"data": {"board.json": "", "short": "a"}})
+
+
+def test_no_text_passes_for_the_digest_of_another() -> None:
+    board = "x" * 2000
+    digest = json.loads(compare.trimmed(json.dumps({"data": {"a": board}}).encode()))["data"]["a"]
+    for forged in (json.dumps(digest), digest["sha256"]):
+        live = json.loads(compare.trimmed(json.dumps({"data": {"a": forged}}).encode()))
+        assert not compare.same(live, {"data": {"a": board}})
+
+
+@pytest.mark.parametrize("content", [b'{"metadata":{"name":"a"}}', b'{"data":null,"x":"' + b"y" * 2000 + b'"}'])
+def test_what_has_no_long_text_is_kept_as_it_came(content: bytes) -> None:
+    assert compare.trimmed(content) == content

@@ -1,4 +1,4 @@
-"""Whether a live object already holds all that we would set. `reconcile` asks before each write.
+"""Whether a live object already holds all that we would set. `applier` asks before each write.
 
 Server-side apply would answer the same with an empty change, at the price of a request. A live object has more than we
 set (defaults, what admission and other controllers add), so the question is one of containment: every field of ours is
@@ -12,10 +12,33 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from notification_operator import naming
 
 _MERGE_KEYS = ("name", "mountPath", "containerPort", "uid")
 """Keys by which the API server merges lists of objects, for the lists that we set."""
+
+
+_LONG = 1024
+"""Characters of a text in `data` from which on its digest is kept instead."""
+
+
+def trimmed(content: bytes) -> bytes:
+    """An object's JSON with a digest for each long text in its `data`: a thousand dashboards are 54 MB.
+
+    The digest is an object, which `data` cannot hold, so that no text can pass for it.
+    """
+    if len(content) < _LONG:
+        return content
+    found = msgspec.json.decode(content)
+    data = found.get("data") or {}
+    long = {key: _digest(text) for key, text in data.items() if isinstance(text, str) and len(text) >= _LONG}
+    return msgspec.json.encode({**found, "data": {**data, **long}}) if long else content
+
+
+def _digest(text: str) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def fingerprint(manifest: Mapping[str, Any]) -> str:
@@ -41,6 +64,8 @@ def holds(live: Any, wanted: Any) -> bool:
         return isinstance(live, Mapping) and all(key in live and holds(live[key], wanted[key]) for key in wanted)
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         return isinstance(live, Sequence) and not isinstance(live, str) and _list_holds(live, wanted)
+    if isinstance(wanted, str) and isinstance(live, Mapping):
+        return live == _digest(wanted)
     return bool(live == wanted) and isinstance(live, bool) == isinstance(wanted, bool)
 
 

@@ -68,14 +68,13 @@ Changed = Callable[[ObjectMeta], None]
 class Store:
     """The objects of one kind by (namespace, name), and whom to tell when one changes.
 
-    `trim` returns the JSON of what is worth keeping of an object, its metadata included. With `group`, the name of a
+    `trim` returns the JSON of what is worth keeping of an object, its metadata included; what it returned, it returns
+    again. With `group`, the name of a
     label, all objects that have one value of it are found at once.
     """
 
-    def __init__(
-        self, changed: Changed, *, trim: Callable[[bytes], bytes] | None = None, group: str | None = None
-    ) -> None:
-        self._trim = trim
+    def __init__(self, changed: Changed, *, trim: Callable[[bytes], bytes] = bytes, group: str | None = None) -> None:
+        self.trim = trim
         self._group = group
         self._objects: dict[tuple[str, str], Stored] = {}
         self._names: dict[tuple[str, str], set[str]] = {}
@@ -107,7 +106,7 @@ class Store:
             return
         if known is not None:
             self._ungroup(known.meta)
-        self._objects[meta.namespace, meta.name] = Stored(meta, self._trim(content) if self._trim else content)
+        self._objects[meta.namespace, meta.name] = Stored(meta, self.trim(content))
         if self._group is not None:
             self._names.setdefault((meta.namespace, meta.labels.get(self._group, "")), set()).add(meta.name)
         if not quietly:
@@ -189,7 +188,7 @@ class Watch:
     async def _list_and_watch(
         self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]
     ) -> None:
-        contents, version = await self._cluster.list(self._kind, namespace, selector)
+        contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
         self._store.replace(contents, namespace=namespace, version=int(version))
         self._failures = 0
         healed, self.failure = self.failure is not None, None
