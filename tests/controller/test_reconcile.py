@@ -123,6 +123,15 @@ def test_nothing_is_written_in_a_steady_state_nor_after_a_restart(
     assert operator.requests(*WRITES) == 0
 
 
+def test_a_status_edited_by_hand_is_written_again(cluster: Cluster, namespace: str, booking: dict[str, Any]) -> None:
+    patch = ("patch", "npl", "booking", "--subresource=status", "--type=merge", "-p", '{"status":{"endpoint":"x"}}')
+    cluster.run_kubectl("-n", namespace, *patch)
+    endpoint = booking["status"]["endpoint"]
+    eventually(
+        lambda: get(cluster, namespace, "npl", "booking")["status"]["endpoint"] == endpoint, "it is as it was", 5
+    )
+
+
 def test_a_threshold_reaches_the_settings_without_touching_the_pods(
     cluster: Cluster, namespace: str, booking: dict[str, Any]
 ) -> None:

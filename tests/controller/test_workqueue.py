@@ -80,6 +80,20 @@ async def test_a_failure_is_tried_again_and_a_defect_ends_nothing(monkeypatch: p
         await asyncio.wait_for(done.wait(), 5)
 
 
+async def test_of_two_times_the_sooner_one_counts() -> None:
+    looked = asyncio.Event()
+
+    async def work(_: Key) -> None:
+        looked.set()
+
+    async with running(work) as queue:
+        # As when a pipeline that failed often waits for its next try, and one of its pods changes.
+        queue.add_after(KEY, 3600)
+        queue.add_after(KEY, 0.01)
+        queue.add_after(KEY, 3600)
+        await asyncio.wait_for(looked.wait(), 30)
+
+
 def test_backoff_grows_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     pauses = [workqueue._backoff(failures) for failures in (1, 2, 5, 20, 10_000)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -35,7 +35,7 @@ class _Endless(Sequence[float]):
 async def watch_pipelines(
     credentials: Credentials,
     namespaces: Sequence[str],
-    seen: Callable[[Key], None],
+    seen: Callable[[Key, Mapping[str, Any]], None],
     gone: Callable[[Key], None],
     started: asyncio.Event,
 ) -> None:
@@ -50,8 +50,12 @@ async def watch_pipelines(
         return await _connection(credentials)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def pipeline_event(namespace: str | None, name: str | None, type: str | None, **_: Any) -> None:  # noqa: A002
-        (gone if type == "DELETED" else seen)(Key(str(namespace), str(name)))
+    async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if type == "DELETED":
+            gone(key)
+        else:
+            seen(key, body)
 
     # Below INFO kopf logs whole objects.
     logging.getLogger("kopf").setLevel(logging.WARNING)

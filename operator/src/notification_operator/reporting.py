@@ -87,10 +87,19 @@ class Reporter:
         self._clock = clock
         self._poster = poster
         self._verdicts = verdicts
+        self._reported: dict[Key, bytes] = {}
 
     def forget(self, pipeline: Key) -> None:
         """There is nothing more to be said of this one."""
         self._verdicts.forget(pipeline)
+        self._reported.pop(pipeline, None)
+
+    def reported(self, key: Key, pipeline: Mapping[str, Any]) -> bool:
+        """Whether a pipeline is just what our last report made it: the event of that write has nothing to tell."""
+        metadata = pipeline["metadata"]
+        if "deletionTimestamp" in metadata or key not in self._reported:
+            return False
+        return self._reported[key] == status.digest(metadata, pipeline.get("status", {}))
 
     async def report(
         self, stored: Mapping[str, Any], conditions: Sequence[Condition], fields: Mapping[str, Any]
@@ -109,6 +118,8 @@ class Reporter:
         self._verdicts.put((metadata["namespace"], metadata["name"]), said)
         if status.same(wanted, previous):
             return
+        # Before the write: its event may come before its answer.
+        self._reported[Key(metadata["namespace"], metadata["name"])] = status.digest(metadata, wanted)
         await self._cluster.apply_status(stored, wanted)
         for transition in events.transitions(previous, wanted):
             self._poster.post(events.build(stored, transition, self._clock.now_micro()))

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from notification_operator import __version__, handlers, naming, pods
+from notification_operator import __version__, compare, handlers, naming, pods
 from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials
 from notification_operator.errors import ApiError
 from notification_operator.fence import Fence
-from notification_operator.kinds import CHILDREN, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
+from notification_operator.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
 from notification_operator.leader import Elector, Work, identity
 from notification_operator.lease import ClusterLeases
 from notification_operator.metrics import OperatorMetrics
@@ -31,6 +33,9 @@ from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.watching import ObjectMeta, Store, Watches, head
 from notification_operator.workqueue import Key, WorkQueue
+
+_ROLLOUT_SECONDS = 0.25
+"""A Deployment and its pods change several times within a second while they roll out: one look is enough for all."""
 
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +50,7 @@ class Operator:
         self._clock = SystemClock()
         self._fence = Fence(self._clock.monotonic)
         self._queue: WorkQueue | None = None
+        self._reporter: Reporter | None = None
         self._pipelines: set[Key] = set()
         self._elector: Elector | None = None
         self._watching = asyncio.Event()
@@ -101,6 +107,7 @@ class Operator:
         secrets = SourceSecrets(cluster, self._metrics, queue.add)
         events = EventPoster(cluster, self._metrics)
         reporter = Reporter(cluster, self._clock, events, self._metrics.verdicts)
+        self._reporter = reporter
         reconciler = Reconciler(cluster, watches, secrets, reporter, self._settings.dispatcher_image)
         try:
             self._requeue_all()
@@ -108,7 +115,7 @@ class Operator:
                 group.create_task(events.run(), name="events")
                 group.create_task(queue.run(reconciler.reconcile, self._settings.workers), name="reconcile")
         finally:
-            self._queue = None
+            self._queue = self._reporter = None
             self._metrics.verdicts.clear()
             queue.close()
             await secrets.close()
@@ -127,7 +134,7 @@ class Operator:
 
     async def _watch_pipelines(self) -> None:
         started = asyncio.Event()
-        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone, started)
+        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._event, self._gone, started)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(watch, name="kopf")
             await started.wait()
@@ -141,8 +148,10 @@ class Operator:
         watches = Watches(cluster, self._metrics, self._settings.namespaces or (None,))
         ours = {"labelSelector": naming.PIPELINE_LABEL}
         for kind in CHILDREN:
-            watches.add(kind, ours, Store(self._child_changed), self._requeue_all)
-        own_pods = Store(self._child_changed, trim=pods.trimmed, group=naming.PIPELINE_LABEL)
+            changed = self._rollout_moved if kind is DEPLOYMENT else self._child_changed
+            trim = compare.trimmed if kind is CONFIG_MAP else bytes
+            watches.add(kind, ours, Store(changed, trim=trim), self._requeue_all)
+        own_pods = Store(self._rollout_moved, trim=pods.trimmed, group=naming.PIPELINE_LABEL)
         watches.add(POD, ours, own_pods, self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
             watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
@@ -161,6 +170,11 @@ class Operator:
                 for meta in map(head, contents):
                     self._seen(Key(meta.namespace, meta.name))
 
+    def _event(self, key: Key, pipeline: Mapping[str, Any]) -> None:
+        self._pipelines.add(key)
+        if self._reporter is None or not self._reporter.reported(key, pipeline):
+            self._enqueue(key)
+
     def _seen(self, key: Key) -> None:
         self._pipelines.add(key)
         self._enqueue(key)
@@ -174,6 +188,11 @@ class Operator:
         # What a pipeline that is gone has left is the garbage collector's.
         if key in self._pipelines:
             self._enqueue(key)
+
+    def _rollout_moved(self, meta: ObjectMeta) -> None:
+        key = Key(meta.namespace, meta.labels.get(naming.PIPELINE_LABEL, ""))
+        if key in self._pipelines and self._queue is not None:
+            self._queue.add_after(key, _ROLLOUT_SECONDS)
 
     def _requeue_all(self) -> None:
         for key in self._pipelines:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
+
+import msgspec
 
 
 class ConditionType(StrEnum):
@@ -130,6 +133,12 @@ def compose(
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two statuses say the same, whatever the order of their conditions."""
     return _by_type(one) == _by_type(other)
+
+
+def digest(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bytes:
+    """Which pipeline in which generation has this status, in short."""
+    reported = (metadata["uid"], metadata["generation"], _by_type(status))
+    return hashlib.sha256(msgspec.json.encode(reported, order="deterministic")).digest()
 
 
 def _by_type(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,10 +62,15 @@ class WorkQueue:
         self._metrics.queue_depth.set(len(self._queued))
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Have the key worked on later; an earlier `add` wins."""
-        if key in self._queued or key in self._again or key in self._timers:
+        """Have the key worked on later; whatever comes earlier wins."""
+        if key in self._queued or key in self._again:
             return
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
+        loop = asyncio.get_running_loop()
+        if timer := self._timers.get(key):
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self._due, key)
 
     async def run(self, work: Work, workers: int) -> None:
         """Work on keys, `workers` of them at once, until cancelled."""
