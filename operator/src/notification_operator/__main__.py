@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 
 from notification_dispatcher import logs
 from notification_operator import __version__, run
@@ -140,7 +140,7 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
         lease_name=lease_name,
     )
     try:
-        asyncio.run(run.Operator(settings, Credentials.load(kubeconfig)).run())
+        uvloop.run(run.Operator(settings, Credentials.load(kubeconfig)).run())
     except OperatorError as error:
         click.echo(f"notification-operator: {error}", err=True)
         sys.exit(1)
