@@ -54,7 +54,7 @@ _AIMS = (
 
 def summary(rounds: Sequence[Round], plan: Plan, not_measured: Mapping[str, str]) -> dict[str, Any]:
     """Everything that came of it, ready for JSON."""
-    spreads = {name: _spread(values) for name, values in _series(rounds).items() if values}
+    spreads = {name: spread(values) for name, values in _series(rounds).items() if values}
     aims = []
     for aim in _AIMS:
         found = spreads.get(aim.name)
@@ -98,7 +98,8 @@ def _ratios(one: Round) -> Figures:
     return found
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def spread(values: Sequence[float]) -> Spread:
+    """The figure over these rounds."""
     return Spread(min(values), statistics.median(values), max(values))
 
 
@@ -163,7 +164,7 @@ def _no_op(made: _Table, found: Mapping[str, Any]) -> list[str]:
     return [
         "",
         f"No-op jobs, one worker process each: a backlog ({backlog}) drained, then half of that rate offered",
-        *_aligned(rows),
+        *aligned(rows),
         f"  Half load, ours: half of what it accepts and delivers at once, {made.of('ours half_per_s')} jobs/s.",
         "  Ours commits with fsync before it answers and before a job is gone; Redis runs without persistence.",
     ]
@@ -183,7 +184,7 @@ def _ingestion(made: _Table, plan: Mapping[str, Any]) -> list[str]:
     ):
         rows.append((text, made.of(f"ours {rate}"), made.of(f"ours {slow}", 1)))
     rows.append((f"RSS with {plan['jobs']:,} waiting, MiB", made.of("ours waiting_rss_mib"), ""))
-    return ["", "HTTP ingestion, stored before it is answered", *_aligned(rows)]
+    return ["", "HTTP ingestion, stored before it is answered", *aligned(rows)]
 
 
 def _webhooks(made: _Table, plan: Mapping[str, Any]) -> list[str]:
@@ -199,7 +200,7 @@ def _webhooks(made: _Table, plan: Mapping[str, Any]) -> list[str]:
     return [
         "",
         f"Webhooks: a backlog of {plan['webhooks']:,} delivered; then half of that rate, until they reach the receiver",
-        *_aligned(rows),
+        *aligned(rows),
     ]
 
 
@@ -214,10 +215,11 @@ def _monitor(made: _Table) -> list[str]:
         ),
         ("cost, %", made.of("monitor cost_percent", 1), made.of("monitor cpu_percent", 1)),
     ]
-    return ["", "What metrics and alerts cost, no-op jobs", *_aligned(rows)]
+    return ["", "What metrics and alerts cost, no-op jobs", *aligned(rows)]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, each column as wide as its widest."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,0 +1,1 @@
+"""The operator beside the limit of the API server: `python -m bench.operator`."""
