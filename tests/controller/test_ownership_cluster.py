@@ -34,7 +34,9 @@ def annotations_of(cluster: Cluster, namespace: str, name: str) -> dict[str, str
 def test_a_pipeline_takes_one_write_for_each_child(
     cluster: Cluster, namespace: str, booking: dict[str, Any], operator: OperatorProcess
 ) -> None:
-    assert operator.requests("POST") == len(booking["status"]["children"])
+    children = [f"{child['kind'].lower()}/{child['name']}" for child in booking["status"]["children"]]
+    assert operator.actions().count("child_applied") == len(children)
+    assert [noted(cluster, namespace, name) for name in children] == [["Update"]] * len(children)
 
 
 def test_what_a_child_was_created_with_goes_when_it_is_no_longer_wanted(
