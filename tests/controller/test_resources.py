@@ -272,3 +272,33 @@ def test_pods_are_shaped_as_the_spec_says() -> None:
 def test_resources_that_are_set_replace_the_default_as_a_whole() -> None:
     assert container()["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
     assert container(resources={"limits": {"memory": "64Mi"}})["resources"] == {"limits": {"memory": "64Mi"}}
+
+
+def test_what_the_scrape_is_told_reaches_the_monitor_as_it_was_written() -> None:
+    steps = [
+        {"action": "drop", "sourceLabels": ["__name__"], "regex": "plannivo_python_.+"},
+        {"action": "replace", "targetLabel": "team", "replacement": "", "separator": ""},
+    ]
+    (plain,) = [one for one in desired(parsed(), CONTEXT) if one["kind"] == "ServiceMonitor"]
+    assert not {"scrapeClass", "metricRelabelings"} & (plain["spec"].keys() | plain["spec"]["endpoints"][0].keys())
+
+    spec: dict[str, Any] = {"monitoring": {"serviceMonitor": {"scrapeClass": "tls", "metricRelabelings": steps}}}
+    (monitor,) = [one for one in desired(parsed(**spec), CONTEXT) if one["kind"] == "ServiceMonitor"]
+    assert monitor["spec"]["scrapeClass"] == "tls"
+    assert monitor["spec"]["endpoints"][0]["metricRelabelings"] == steps
+
+
+def test_the_dashboards_annotations_stand_beside_its_folder() -> None:
+    def annotations(**dashboard: Any) -> Any:
+        (found,) = [
+            one
+            for one in desired(parsed(dashboard=dashboard), CONTEXT)
+            if one["metadata"]["name"] == "booking-dashboard"
+        ]
+        return found["metadata"].get("annotations", {})
+
+    assert annotations() == {}
+    assert annotations(folder="A b") == {"grafana_folder": "A b"}
+    own = {"k8s-sidecar-target-directory": "/var/lib/boards"}
+    assert annotations(folder="A b", annotations=own) == {**own, "grafana_folder": "A b"}
+    assert annotations(annotations={"grafana_folder": "c"}) == {"grafana_folder": "c"}
