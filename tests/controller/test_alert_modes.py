@@ -49,7 +49,7 @@ def test_what_the_dispatcher_cannot_tell_is_left_to_alertmanager() -> None:
         ({}, Resolved(), False, "False", Reason.DISABLED, "spec.alerts.slack is not set"),
         ({"slack": SLACK}, FOUND, True, "True", Reason.CONFIGURED, "Slack has a webhook for alerts."),
         ({"slack": SLACK}, MISSING, False, "False", Reason.SECRET_NOT_FOUND, "no Secret slack"),
-        ({"mode": "Alertmanager"}, Resolved(), False, "True", Reason.CONFIGURED, "by the PrometheusRule booking."),
+        ({"mode": "Alertmanager"}, Resolved(), False, "True", Reason.CONFIGURED, "by the PrometheusRule booking"),
         ({"mode": "Alertmanager", "slack": SLACK}, Resolved(), False, "True", Reason.CONFIGURED, "slack is not used"),
         ({"mode": "Alertmanager"}, Resolved(), True, "False", Reason.MONITORING_API_ABSENT, "no PrometheusRule API"),
         ({"mode": "Both", "slack": SLACK}, FOUND, False, "True", Reason.CONFIGURED, "Alertmanager is told"),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from notification_operator.monitoring import MonitoringView, judge, matches
+from notification_operator.monitoring import MonitoringView, judge
+from notification_operator.selection import matches
 from notification_operator.status import Reason
 from tests.controller.pipelines import parsed
 
@@ -111,17 +112,54 @@ SEEN = MonitoringView(False, [prometheus(serviceMonitorSelector={"matchLabels": 
 def test_prometheus_operators_own_verdict_counts_while_it_is_fresh(
     found: dict[str, Any], reason: Reason, said: str
 ) -> None:
-    verdict = judge(parsed(), found, SEEN)
+    verdict = judge(parsed(), found, {}, SEEN)
     assert verdict.reason is reason
     assert said in verdict.message
 
 
 def test_that_verdict_is_known_without_reading_a_prometheus() -> None:
-    assert judge(parsed(), monitor(("kps", "True", 3)), MonitoringView(False, None, None)).reason is Reason.SELECTED
+    assert judge(parsed(), monitor(("kps", "True", 3)), {}, MonitoringView(False, None, None)).reason is Reason.SELECTED
 
 
 @pytest.mark.parametrize(("view", "reason", "said"), VERDICTS)
 def test_verdicts(view: MonitoringView, reason: Reason, said: str) -> None:
-    found = judge(parsed(), {}, view)
+    found = judge(parsed(), {}, {}, view)
     assert found.reason is reason
+    assert said in found.message
+
+
+RELEASE = {"matchLabels": {"release": "kps"}}
+BOTH_ALL = {"serviceMonitorSelector": ALL, "serviceMonitorNamespaceSelector": ALL}
+RULE = {"metadata": {"labels": {"app": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule", "reason", "said"),
+    [
+        ({**BOTH_ALL, "ruleSelector": RELEASE}, RULE, Reason.NO_PROMETHEUS_SELECTS, "selects the ServiceMonitor. No"),
+        (
+            {**BOTH_ALL, "ruleSelector": RELEASE},
+            RULE,
+            Reason.NO_PROMETHEUS_SELECTS,
+            "wants the label release: kps; set it in spec.monitoring.prometheusRule.labels",
+        ),
+        (
+            {**BOTH_ALL, "ruleSelector": ALL},
+            RULE,
+            Reason.NO_PROMETHEUS_SELECTS,
+            "does not look into this namespace (see its ruleNamespaceSelector)",
+        ),
+        ({**BOTH_ALL, "ruleSelector": ALL, "ruleNamespaceSelector": ALL}, RULE, Reason.SELECTED, "selects"),
+        (BOTH_ALL, RULE, Reason.SELECTED, "selects the ServiceMonitor."),
+        ({**BOTH_ALL, "ruleSelector": RELEASE}, {}, Reason.SELECTED, "selects the ServiceMonitor."),
+        ({"ruleSelector": RELEASE}, RULE, Reason.NO_PROMETHEUS_SELECTS, "No Prometheus selects the PrometheusRule"),
+    ],
+    ids=["verdict", "advice", "namespace", "selected", "evaluates no rules", "has no rules", "selects neither"],
+)
+def test_rules_that_no_prometheus_evaluates_are_told_of_too(
+    spec: dict[str, Any], rule: dict[str, Any], reason: Reason, said: str
+) -> None:
+    found = judge(parsed(), {}, rule, MonitoringView(False, [prometheus(**spec)], None))
+    assert found.reason is reason
+    assert found.status == ("True" if reason is Reason.SELECTED else "False")
     assert said in found.message

@@ -58,6 +58,15 @@ def test_the_label_that_a_prometheus_asks_for_is_named_and_turns_the_condition(
     apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"labels": {"release": "kps"}}}))
     assert selected(cluster, namespace, "Selected")["status"] == "True"
 
+    release = {"matchLabels": {"release": "kps"}}
+    prometheus(cluster, namespace, serviceMonitorSelector=release, ruleSelector=release)
+    said = selected(cluster, namespace, "NoPrometheusSelects")
+    assert "No Prometheus selects the PrometheusRule" in said["message"]
+    assert "spec.monitoring.prometheusRule.labels" in said["message"]
+    both = {"serviceMonitor": {"labels": {"release": "kps"}}, "prometheusRule": {"labels": {"release": "kps"}}}
+    apply(cluster, namespace, manifest(monitoring=both))
+    assert selected(cluster, namespace, "Selected")["status"] == "True"
+
     prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "other"}})
     selected(cluster, namespace, "NoPrometheusSelects")
 

@@ -213,7 +213,7 @@ def _alertmanager_condition(pipeline: Pipeline, rules_absent: bool) -> Condition
             f"alerts.mode is {pipeline.spec.alerts.mode}, but Alertmanager is not told: the cluster has no "
             "PrometheusRule API. Install prometheus-operator, or set alerts.mode to InProcess.",
         )
-    said = f"Alertmanager is told, by the PrometheusRule {pipeline.name}."
+    said = f"Alertmanager is told by the PrometheusRule {pipeline.name}, where a Prometheus selects it."
     if pipeline.spec.alerts.slack is not None and pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
         said += " spec.alerts.slack is not used in this mode."
     return Condition(ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, said)

@@ -2,8 +2,8 @@
 
 prometheus-operator reads a ServiceMonitor only where a Prometheus (or PrometheusAgent) selects both its labels and its
 namespace; kube-prometheus-stack selects `release: <name>` by default, so that one made without that label sits there,
-and nothing happens. `reconcile` puts this module's verdict into the condition MonitoringSelected. It says Selected, not
-Scraped: flags and permissions of a Prometheus cannot be seen from here.
+and nothing happens. The same holds for a PrometheusRule. `reconcile` puts this module's verdict into the condition
+MonitoringSelected. It says Selected, not Scraped: flags and permissions of a Prometheus cannot be seen from here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from notification_operator.pipeline import Pipeline
+from notification_operator.selection import MONITOR, RULE, Candidate, Labels, Made, name_of
 from notification_operator.status import Condition, ConditionType, Reason
-
-Labels = Mapping[str, str]
 
 _KINDS = {"prometheuses": "Prometheus", "prometheusagents": "PrometheusAgent"}
 
@@ -34,8 +33,11 @@ class MonitoringView:
     """Labels of the pipeline's namespace; None when they may not be read."""
 
 
-def judge(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) -> Condition:
-    """The condition MonitoringSelected for a ServiceMonitor as it is in the cluster; empty while there is none."""
+def judge(pipeline: Pipeline, monitor: Mapping[str, Any], rule: Mapping[str, Any], view: MonitoringView) -> Condition:
+    """The condition MonitoringSelected, for a ServiceMonitor and a PrometheusRule as they are in the cluster.
+
+    Each is empty where there is none.
+    """
     if not pipeline.spec.monitoring.service_monitor.enabled:
         return _condition("False", Reason.DISABLED, "spec.monitoring.serviceMonitor.enabled is false.")
     if view.absent:
@@ -45,6 +47,15 @@ def judge(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) 
             "The cluster has no ServiceMonitor API (prometheus-operator is not installed): scrape the Service "
             f"{pipeline.name} yourself, or install it, and the ServiceMonitor follows.",
         )
+    found = _scrape(pipeline, monitor, view)
+    unread = _unread_rule(pipeline, rule, view) if rule else ""
+    if not unread:
+        return found
+    reason = Reason.NO_PROMETHEUS_SELECTS if found.status == "True" else found.reason
+    return _condition("False", reason, f"{found.message} {unread}")
+
+
+def _scrape(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) -> Condition:
     if bindings := _fresh_bindings(monitor):
         return _by_bindings(bindings)
     if view.prometheuses is None:
@@ -53,16 +64,30 @@ def judge(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) 
             Reason.SELECTION_UNKNOWN,
             "The operator may not list Prometheus objects, so it cannot tell whether one selects the ServiceMonitor.",
         )
-    labels = monitor.get("metadata", {}).get("labels", {})
+    if not view.prometheuses:
+        message = "No Prometheus object is in sight: create one that selects the ServiceMonitor."
+        return _condition("False", Reason.NO_PROMETHEUS_SELECTS, message)
+    candidate = _candidate(MONITOR, pipeline, monitor, view)
     for prometheus in view.prometheuses:
-        if _selects(prometheus, pipeline.namespace, labels, view.namespace_labels):
-            metadata = prometheus["metadata"]
-            return _condition(
-                "True",
-                Reason.SELECTED,
-                f"{prometheus['kind']} {metadata['namespace']}/{metadata['name']} selects the ServiceMonitor.",
-            )
-    return _condition("False", Reason.NO_PROMETHEUS_SELECTS, _advice(view.prometheuses, labels))
+        if candidate.selected_by(prometheus):
+            return _condition("True", Reason.SELECTED, f"{name_of(prometheus)} selects the ServiceMonitor.")
+    return _condition("False", Reason.NO_PROMETHEUS_SELECTS, candidate.advice(view.prometheuses))
+
+
+def _unread_rule(pipeline: Pipeline, rule: Mapping[str, Any], view: MonitoringView) -> str:
+    """Why no Prometheus evaluates the rules; empty where one does.
+
+    Those without a selector for rules evaluate none, and leave them to something that cannot be seen: a ThanosRuler.
+    """
+    evaluators = [one for one in view.prometheuses or () if (one.get("spec") or {}).get(RULE.selector) is not None]
+    candidate = _candidate(RULE, pipeline, rule, view)
+    if not evaluators or any(map(candidate.selected_by, evaluators)):
+        return ""
+    return candidate.advice(evaluators)
+
+
+def _candidate(made: Made, pipeline: Pipeline, live: Mapping[str, Any], view: MonitoringView) -> Candidate:
+    return Candidate(made, pipeline.namespace, live.get("metadata", {}).get("labels", {}), view.namespace_labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +100,7 @@ class _Binding:
 
 
 def _fresh_bindings(monitor: Mapping[str, Any]) -> list[_Binding]:
-    """What prometheus-operator says of the ServiceMonitor as it is now; it says so since 0.86, if it is told to."""
+    """What prometheus-operator says of the ServiceMonitor as it is now, if it is told to say so."""
     generation = monitor.get("metadata", {}).get("generation")
     return [
         _Binding(
@@ -96,69 +121,6 @@ def _by_bindings(bindings: Sequence[_Binding]) -> Condition:
         return _condition("False", Reason.REJECTED, f"The ServiceMonitor is selected, and not taken: {refused}.")
     message = f"{', '.join(accepted)} has accepted the ServiceMonitor."
     return _condition("True", Reason.SELECTED, f"{message} But {refused}." if refused else message)
-
-
-def looks_at_namespace(prometheus: Mapping[str, Any]) -> bool:
-    """Whether its choice depends on the labels of a namespace."""
-    return bool((prometheus.get("spec") or {}).get("serviceMonitorNamespaceSelector"))
-
-
-def matches(selector: Mapping[str, Any] | None, labels: Labels | None, *, absent_selects: bool) -> bool:
-    """A Kubernetes label selector: null is `absent_selects`, `{}` selects everything.
-
-    Labels that may not be read (None) count as matching only where the selector doesn't look at them.
-    """
-    if selector is None:
-        return absent_selects
-    known = labels or {}
-    wanted = (selector.get("matchLabels") or {}).items()
-    return all(known.get(key) == value for key, value in wanted) and all(
-        _expression(expression, known) for expression in selector.get("matchExpressions") or ()
-    )
-
-
-def _expression(expression: Mapping[str, Any], labels: Labels) -> bool:
-    key, values = expression["key"], expression.get("values") or ()
-    match expression["operator"]:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
-
-
-def _selects(prometheus: Mapping[str, Any], namespace: str, labels: Labels, namespace_labels: Labels | None) -> bool:
-    spec = prometheus.get("spec") or {}
-    own_namespace = prometheus["metadata"]["namespace"] == namespace
-    return matches(spec.get("serviceMonitorSelector"), labels, absent_selects=False) and matches(
-        spec.get("serviceMonitorNamespaceSelector"), namespace_labels, absent_selects=own_namespace
-    )
-
-
-def _advice(prometheuses: Sequence[Mapping[str, Any]], labels: Labels) -> str:
-    if not prometheuses:
-        return "No Prometheus object is in sight: create one that selects the ServiceMonitor."
-    found = []
-    for prometheus in prometheuses:
-        selector = (prometheus.get("spec") or {}).get("serviceMonitorSelector")
-        metadata = prometheus["metadata"]
-        name = f"{prometheus['kind']} {metadata['namespace']}/{metadata['name']}"
-        missing = {
-            key: value for key, value in ((selector or {}).get("matchLabels") or {}).items() if labels.get(key) != value
-        }
-        if missing:
-            wanted = ", ".join(f"{key}: {value}" for key, value in sorted(missing.items()))
-            found.append(f"{name} wants the label {wanted}; set it in spec.monitoring.serviceMonitor.labels")
-        elif selector is None:
-            found.append(f"{name} selects no ServiceMonitor at all (serviceMonitorSelector is not set)")
-        elif not matches(selector, labels, absent_selects=False):
-            found.append(f"{name} asks for other labels (see its serviceMonitorSelector)")
-        else:
-            found.append(f"{name} does not look into this namespace (see its serviceMonitorNamespaceSelector)")
-    return f"No Prometheus selects the ServiceMonitor: {'; '.join(sorted(found))}."
 
 
 def _condition(status: Any, reason: Reason, message: str) -> Condition:

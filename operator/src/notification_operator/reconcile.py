@@ -26,6 +26,7 @@ from notification_operator.kinds import (
     SCALED_OBJECT,
     SERVICE_MONITOR,
     TRIGGER_AUTHENTICATION,
+    Kind,
 )
 from notification_operator.monitoring import MonitoringView
 from notification_operator.pipeline import Pipeline
@@ -34,6 +35,7 @@ from notification_operator.reporting import Reporter
 from notification_operator.resources import CHILDREN
 from notification_operator.resources.base import Context
 from notification_operator.resources.service import endpoint
+from notification_operator.selection import looks_at_namespace
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.status import ChildState, ChildStatus, Condition, ConditionType, Reason
 from notification_operator.watching import Watches
@@ -85,20 +87,21 @@ class Reconciler:
                 for child in CHILDREN
             ]
         children = [child for task in tasks if (child := task.result()) is not None]
-        deployment = self._deployment(pipeline)
+        deployment = self._live(DEPLOYMENT, pipeline)
         conditions = [
             _resources_applied(children),
             availability.judge(deployment, self._pods(pipeline)),
             *found.conditions(pipeline, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
-            monitoring.judge(pipeline, *await self._monitoring(pipeline)),
+            await self._monitoring(pipeline),
         ]
         fields = _fields(pipeline, context, children, deployment)
         await self._reporter.report(stored, conditions, fields)
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
 
-    def _deployment(self, pipeline: Pipeline) -> Mapping[str, Any]:
-        stored = self._watches.store(DEPLOYMENT).get(pipeline.namespace, pipeline.name)
+    def _live(self, kind: Kind, pipeline: Pipeline) -> Mapping[str, Any]:
+        """The child of this kind that has the pipeline's name, as it was last seen; empty while there is none."""
+        stored = self._watches.store(kind).get(pipeline.namespace, pipeline.name)
         return {} if stored is None else stored.decoded()
 
     def _pods(self, pipeline: Pipeline) -> list[Pod] | None:
@@ -108,17 +111,16 @@ class Reconciler:
             pods.read(stored.content) for stored in self._watches.store(POD).grouped(pipeline.namespace, pipeline.name)
         ]
 
-    async def _monitoring(self, pipeline: Pipeline) -> tuple[Mapping[str, Any], MonitoringView]:
-        """The ServiceMonitor as it is, and what can be seen of who would select it."""
-        stored = self._watches.store(SERVICE_MONITOR).get(pipeline.namespace, pipeline.name)
+    async def _monitoring(self, pipeline: Pipeline) -> Condition:
+        """The verdict on who picks up the ServiceMonitor and the PrometheusRule, as both are."""
+        monitor, rule = (self._live(kind, pipeline) for kind in (SERVICE_MONITOR, PROMETHEUS_RULE))
         absent = self._watches.absent(SERVICE_MONITOR)
-        monitor = {} if stored is None else stored.decoded()
         if absent or not pipeline.spec.monitoring.service_monitor.enabled:
-            return monitor, MonitoringView(absent, None, None)
+            return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, None, None))
         prometheuses = self._prometheuses()
-        looked_at = any(map(monitoring.looks_at_namespace, prometheuses or ()))
+        looked_at = any(map(looks_at_namespace, prometheuses or ()))
         namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
-        return monitor, MonitoringView(absent, prometheuses, namespace_labels)
+        return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, prometheuses, namespace_labels))
 
     def _prometheuses(self) -> list[Mapping[str, Any]] | None:
         found: list[Mapping[str, Any]] = []

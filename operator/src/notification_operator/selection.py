@@ -1,0 +1,105 @@
+"""Label selectors: which Prometheus picks up an object that was made for it, and what it lacks where none does.
+
+`monitoring` asks for ServiceMonitors and PrometheusRules. Selectors are Kubernetes' own: null selects what the caller
+says, `{}` selects everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Labels = Mapping[str, str]
+Prometheus = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A kind of object that a Prometheus selects, by the fields of the Prometheus that do so."""
+
+    kind: str
+    selector: str
+    namespace_selector: str
+    field: str
+    """Where in a pipeline's spec its labels are set."""
+
+
+MONITOR = Made(
+    "ServiceMonitor", "serviceMonitorSelector", "serviceMonitorNamespaceSelector", "monitoring.serviceMonitor.labels"
+)
+RULE = Made("PrometheusRule", "ruleSelector", "ruleNamespaceSelector", "monitoring.prometheusRule.labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One such object."""
+
+    made: Made
+    namespace: str
+    labels: Labels
+    namespace_labels: Labels | None
+    """Labels of its namespace; None when they may not be read."""
+
+    def selected_by(self, prometheus: Prometheus) -> bool:
+        """Whether this Prometheus picks it up."""
+        spec = prometheus.get("spec") or {}
+        own_namespace = prometheus["metadata"]["namespace"] == self.namespace
+        return matches(spec.get(self.made.selector), self.labels, absent_selects=False) and matches(
+            spec.get(self.made.namespace_selector), self.namespace_labels, absent_selects=own_namespace
+        )
+
+    def advice(self, prometheuses: Sequence[Prometheus]) -> str:
+        """Why none of these picks it up, and what to do."""
+        found = "; ".join(sorted(f"{name_of(one)} {self._lack(one)}" for one in prometheuses))
+        return f"No Prometheus selects the {self.made.kind}: {found}."
+
+    def _lack(self, prometheus: Prometheus) -> str:
+        selector = (prometheus.get("spec") or {}).get(self.made.selector)
+        wanted = ((selector or {}).get("matchLabels") or {}).items()
+        if missing := sorted(f"{key}: {value}" for key, value in wanted if self.labels.get(key) != value):
+            return f"wants the label {', '.join(missing)}; set it in spec.{self.made.field}"
+        if selector is None:
+            return f"selects no {self.made.kind} at all ({self.made.selector} is not set)"
+        if not matches(selector, self.labels, absent_selects=False):
+            return f"asks for other labels (see its {self.made.selector})"
+        return f"does not look into this namespace (see its {self.made.namespace_selector})"
+
+
+def name_of(prometheus: Prometheus) -> str:
+    """A Prometheus' name for people."""
+    metadata = prometheus["metadata"]
+    return f"{prometheus['kind']} {metadata['namespace']}/{metadata['name']}"
+
+
+def looks_at_namespace(prometheus: Prometheus) -> bool:
+    """Whether its choice depends on the labels of a namespace."""
+    spec = prometheus.get("spec") or {}
+    return any(spec.get(made.namespace_selector) for made in (MONITOR, RULE))
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Labels | None, *, absent_selects: bool) -> bool:
+    """A Kubernetes label selector: null is `absent_selects`, `{}` selects everything.
+
+    Labels that may not be read (None) count as matching only where the selector doesn't look at them.
+    """
+    if selector is None:
+        return absent_selects
+    known = labels or {}
+    wanted = (selector.get("matchLabels") or {}).items()
+    return all(known.get(key) == value for key, value in wanted) and all(
+        _expression(expression, known) for expression in selector.get("matchExpressions") or ()
+    )
+
+
+def _expression(expression: Mapping[str, Any], labels: Labels) -> bool:
+    key, values = expression["key"], expression.get("values") or ()
+    match expression["operator"]:
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
