@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\x00", "$": "\\x24", "[": "\\x5b"}
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\x00", "$": "\\x24", "[": "\\x5b"}
+)
 """`$` and `[` as codes, since Grafana replaces `$name`, `${name}` and `[[name]]` wherever they stand."""
 
 
 def quote(text: str) -> str:
     """A PromQL string literal that holds just this text."""
-    return f'"{"".join(_ESCAPES.get(character, character) for character in text)}"'
+    return f'"{text.translate(_ESCAPES)}"'
 
 
 def selector(metric: str, matchers: Sequence[str]) -> str:
