@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import httpx
 
+from notification_operator.offline.settings_folder import swap
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 
@@ -149,29 +150,6 @@ class Pod:
 def _files(found: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
     for name, value in (found.get("data") or {}).items():
         yield name, value.encode() if found["kind"] == "ConfigMap" else base64.b64decode(value)
-
-
-def swap(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace a folder's files all at once, by a kubelet's own means: links through `..data`, which is swapped."""
-    current = folder / "..data"
-    if current.exists() and {path.name: path.read_bytes() for path in current.iterdir()} == dict(files):
-        return
-    fresh = folder / f"..{time.time_ns()}"
-    fresh.mkdir()
-    for name, content in files.items():
-        (fresh / name).write_bytes(content)
-    previous = current.resolve() if current.exists() else None
-    link = folder / "..data_tmp"
-    link.symlink_to(fresh.name)
-    link.replace(current)
-    for name in files:
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(Path("..data") / name)
-    for path in folder.iterdir():
-        if not path.name.startswith("..") and path.name not in files:
-            path.unlink()
-    if previous is not None:
-        shutil.rmtree(previous)
 
 
 def free_port() -> int:

@@ -16,10 +16,10 @@ from aiohttp import web
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.variables import Variable
+from notification_operator.offline.settings_folder import swap
 from tests.dispatcher.dispatcher_process import COMMAND, dispatcher
 from tests.dispatcher.test_metrics import GUIDE
 from tests.metrics import Scrape
-from tests.pod import swap
 from tests.receivers import Receivers
 
 

@@ -17,8 +17,8 @@ from notification_dispatcher.channels.base import Channel
 from notification_dispatcher.reload import Reload
 from notification_dispatcher.settings import Live, Settings
 from notification_dispatcher.variables import Variable
+from notification_operator.offline.settings_folder import swap
 from tests.dispatcher.rig import ROUTING, Rig, rigged
-from tests.pod import swap
 
 FILES = {Variable.ALERT_FAILURE_THRESHOLD: b"20", "pipeline.json": json.dumps(ROUTING).encode()}
 

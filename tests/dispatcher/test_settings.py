@@ -14,7 +14,7 @@ from notification_dispatcher.routes import Routes
 from notification_dispatcher.settings import variables
 from notification_dispatcher.settings_source import read
 from notification_dispatcher.variables import Variable
-from tests.pod import swap
+from notification_operator.offline.settings_folder import swap
 
 CANARY = "https://hooks.slack.com/services/T0CANARY/B0CANARY/sUp3rS3cr3tCanary"
 

@@ -15,6 +15,7 @@ from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
 from notification_operator.naming import OPERATOR
 from notification_operator.offline import commands
+from notification_operator.offline.dev_command import dev
 from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
 
 _CONTEXT: dict[str, Any] = {
@@ -36,6 +37,7 @@ def main() -> None:
     Try it, without a cluster:
       notification-operator validate -f deploy/samples/booking.yaml
       notification-operator render -f deploy/samples/booking.yaml
+      notification-operator dev -f deploy/samples/booking.yaml
     """
 
 
@@ -146,7 +148,7 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
         sys.exit(1)
 
 
-for _command in (commands.validate, commands.render):
+for _command in (commands.validate, commands.render, dev):
     main.add_command(_command)
 
 

@@ -62,15 +62,16 @@ class Unreadable:
     finding: Finding
 
 
-def read(files: Iterable[str], standard_input: IO[bytes]) -> Iterator[Document | Unreadable]:
-    """Every object of the files, in order."""
+def read(files: Iterable[str], standard_input: IO[bytes] | None = None) -> Iterator[Document | Unreadable]:
+    """Every object of the files, in order. Without `standard_input`, `-` is a file like any other."""
     for file in files:
         try:
-            content = standard_input.read() if file == STANDARD_INPUT else Path(file).read_bytes()
+            if file == STANDARD_INPUT and standard_input is not None:
+                yield from parse(_SHOWN, standard_input.read())
+            else:
+                yield from parse(file, Path(file).read_bytes())
         except OSError as error:
             yield Unreadable(Place(file), Finding("", f"cannot be read: {error.strerror}"))
-            continue
-        yield from parse(_SHOWN if file == STANDARD_INPUT else file, content)
 
 
 def parse(file: str, content: bytes) -> Iterator[Document | Unreadable]:

@@ -30,6 +30,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
 }
+_QUOTED = re.compile(r""" ('[^'<][^']{3,}'|"[^"<][^"]{3,}")""")
+"""What a message repeats of the text: it may be a secret that begins with `*` or `!`, and is no alias and no tag."""
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BASES = {"x": 16, "b": 2, "o": 8}
@@ -56,7 +58,8 @@ def read(text: str) -> Iterator[Any]:
         for node in yaml.compose_all(text, _Loader):
             yield _Reader().value(node)
     except yaml.MarkedYAMLError as error:
-        raise YamlError(_at(error.problem_mark, error.problem or error.context or "not YAML")) from None
+        problem = _QUOTED.sub(" …", error.problem or error.context or "not YAML")
+        raise YamlError(_at(error.problem_mark, problem)) from None
     except yaml.YAMLError as error:
         raise YamlError(str(error).replace("\n", ", ")) from None
 
@@ -120,10 +123,10 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         except (binascii.Error, UnicodeDecodeError):
             raise YamlError(_at(node.start_mark, "not base64 of text in UTF-8")) from None
     if node.tag not in _SCALARS:
-        raise YamlError(_at(node.start_mark, f"the tag {node.tag} has no meaning here"))
+        raise YamlError(_at(node.start_mark, "a tag that has no meaning here; text that begins with ! needs quotes"))
     value = _WORDS[text] if text in _WORDS else _number(text)
     if isinstance(value, float) and not math.isfinite(value):
-        raise YamlError(_at(node.start_mark, f"{text} is no number that JSON knows"))
+        raise YamlError(_at(node.start_mark, "no number that JSON knows"))
     return value
 
 
