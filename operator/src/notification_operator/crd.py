@@ -210,6 +210,13 @@ def _columns() -> list[Schema]:
     ]
 
 
+def _name_rules() -> list[Schema]:
+    return [
+        {"rule": f"self.metadata.name.matches('{pattern}')", "message": message}
+        for pattern, message in naming.NAME_RULES
+    ]
+
+
 @cache
 def spec_schema() -> Schema:
     """The schema of `spec`. It is shared: don't change it."""
@@ -230,10 +237,7 @@ def definition() -> Schema:
             "spec": spec_schema(),
             "status": _status_schema(),
         },
-        _RULES: [
-            {"rule": f"self.metadata.name.matches('{pattern}')", "message": message}
-            for pattern, message in naming.NAME_RULES
-        ],
+        _RULES: _name_rules(),
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -75,12 +75,14 @@ def validate(files: tuple[str, ...], namespace: str | None, output: str) -> None
 @files_option
 @namespace_option
 @image_option
+@click.option("--keda", is_flag=True, help="For a cluster that has KEDA, which then scales what autoscaling asks for.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
-def render(files: tuple[str, ...], namespace: str | None, dispatcher_image: str, output: str) -> None:
+def render(files: tuple[str, ...], namespace: str | None, dispatcher_image: str, keda: bool, output: str) -> None:
     """Print the objects that the operator would make of pipelines, without a cluster.
 
     The same input gives the same output, so that a review shows what a change does. It is for reading and comparing,
-    not for applying: Secrets hold references in place of what only the cluster knows, and owners are left out.
+    not for applying: it takes every Secret for given, and puts references in place of what they hold; owners are left
+    out.
 
     \b
     Ends with 0, with 1 when a pipeline is invalid, with 2 when it was called wrongly.
@@ -93,7 +95,7 @@ def render(files: tuple[str, ...], namespace: str | None, dispatcher_image: str,
         for wrong in found.wrong:
             click.echo(str(wrong), err=True)
         sys.exit(_WRONG)
-    children = [child for _, one in found.pipelines for child in rendering.render(one, dispatcher_image)]
+    children = [child for _, one in found.pipelines for child in rendering.render(one, dispatcher_image, keda=keda)]
     click.echo(rendering.to_json(children) if output == "json" else rendering.to_yaml(children), nl=False)
 
 

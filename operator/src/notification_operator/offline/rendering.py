@@ -33,12 +33,13 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def render(pipeline: Pipeline, dispatcher_image: str) -> list[Manifest]:
+def render(pipeline: Pipeline, dispatcher_image: str, *, keda: bool) -> list[Manifest]:
     """The children, in the order in which people are shown them, ready for `kubectl diff`."""
     given = Inputs(
         *(Resolved({item.target: _placeholder(item) for item in part}) for part in inputs.references(pipeline))
     )
-    return [_offline(manifest) for manifest in resources.desired(pipeline, given.context(dispatcher_image))]
+    context = given.context(dispatcher_image, keda=keda)
+    return [_offline(manifest) for manifest in resources.desired(pipeline, context)]
 
 
 def to_yaml(manifests: Iterable[Manifest]) -> str:
