@@ -141,6 +141,15 @@ def test_namespace_and_image_come_from_flags_or_the_environment() -> None:
     assert answer.stdout == ""
 
 
+def test_with_keda_it_scales() -> None:
+    def kinds(*options: str) -> set[str]:
+        answer = run("render", "-f", "-", *options, stdin=manifest(**POSTGRESQL, autoscaling={}))
+        return {one["kind"] for one in yaml.safe_load_all(answer.stdout)}
+
+    assert kinds("--keda") - kinds() == {"ScaledObject", "TriggerAuthentication"}
+    assert kinds() - kinds("--keda") == {"HorizontalPodAutoscaler"}
+
+
 @pytest.mark.parametrize("spec", [{}, SHAPED, PERSISTENT], ids=["smallest", "shaped", "persistent"])
 def test_what_is_rendered_is_what_the_operator_makes(
     cluster: Cluster, namespace: str, operator: OperatorProcess, spec: dict[str, Any]

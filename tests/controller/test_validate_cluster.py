@@ -177,6 +177,19 @@ def test_a_key_that_stands_twice_is_refused_though_kubectl_takes_the_last(
     ]
 
 
+def test_what_is_too_large_for_one_object_is_refused(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    server = {"smtpURLSecretRef": {"name": "mail", "key": "url"}, "from": "a@example.com"}
+    mail = {**server, "to": ["{{ payload.email }}" + " " * 8000] * 32}
+    channels = [{"name": f"c{number}", "email": mail} for number in range(7)]
+    path = tmp_path / "booking.yaml"
+    path.write_text(json.dumps(manifest(channels=channels)))
+    with pytest.raises(ClusterError, match="request is too large"):
+        cluster.run_kubectl("-n", namespace, "create", "-f", path)
+    assert findings(path.read_text(), namespace) == [
+        "booking.yaml, document 1, booking: is larger than 1.5 MB, more than the API server stores for one object"
+    ]
+
+
 def test_samples_and_what_the_api_server_returns_are_valid(cluster: Cluster, namespace: str) -> None:
     for sample in sorted((ROOT / "deploy" / "samples").glob("*.yaml")):
         assert findings(sample.read_text(), namespace) == []

@@ -19,7 +19,15 @@ import yaml
 _PLAIN = "plain"
 _TAG = "tag:yaml.org,2002:"
 _TEXT = f"{_TAG}str"
-_SCALARS = {_PLAIN, *(f"{_TAG}{name}" for name in ("bool", "float", "int", "null", "timestamp"))}
+_SCALARS: dict[str, tuple[type, ...]] = {
+    _PLAIN: (object,),
+    f"{_TAG}bool": (bool,),
+    f"{_TAG}float": (int, float),
+    f"{_TAG}int": (int,),
+    f"{_TAG}null": (type(None),),
+    f"{_TAG}timestamp": (str,),
+}
+"""What a tag allows a plain value to be."""
 _MOST_VALUES = 1_000_000
 """Aliases of aliases can stand for more than any memory holds."""
 _WORDS: dict[str, Any] = {
@@ -34,6 +42,7 @@ _QUOTED = re.compile(r""" ('[^'<][^']{3,}'|"[^"<][^"]{3,}")""")
 """What a message repeats of the text: it may be a secret that begins with `*` or `!`, and is no alias and no tag."""
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_POINT_FIRST = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+)?")
 _BASES = {"x": 16, "b": 2, "o": 8}
 
 
@@ -125,15 +134,15 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if node.tag not in _SCALARS:
         raise YamlError(_at(node.start_mark, "a tag that has no meaning here; text that begins with ! needs quotes"))
     value = _WORDS[text] if text in _WORDS else _number(text)
+    if not isinstance(value, _SCALARS[node.tag]):
+        raise YamlError(_at(node.start_mark, f"not what its tag {node.tag.removeprefix(_TAG)} says"))
     if isinstance(value, float) and not math.isfinite(value):
         raise YamlError(_at(node.start_mark, "no number that JSON knows"))
     return value
 
 
 def _number(text: str) -> int | float | str:
-    if text[0] == "." and _FLOAT.fullmatch(text):
-        return _whole(float(text))
-    if text[0] not in "+-0123456789":
+    if text[0] not in "+-.0123456789" or (text[0] == "." and not _POINT_FIRST.fullmatch(text)):
         return text
     plain = text.replace("_", "")
     if found := _INTEGER.fullmatch(plain):
