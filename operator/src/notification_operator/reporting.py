@@ -60,7 +60,7 @@ class EventPoster:
             # A change of nothing is a look at it, for which no further permission is needed.
             stored = await self._cluster.merge(event, {})
             # Else it is this very one: it was made, and the answer was lost.
-            if stored["eventTime"] != event["eventTime"]:
+            if stored.get("eventTime") != event["eventTime"]:
                 await self._cluster.merge(event, events.repeated(stored, event["eventTime"]))
 
     def _failed(self, event: Mapping[str, Any], error: ApiError) -> None:

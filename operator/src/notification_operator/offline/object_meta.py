@@ -10,13 +10,24 @@ from pydantic import Field, model_validator
 
 from notification_dispatcher.schema import ApiModel
 from notification_operator import naming
-from notification_operator.spec.values import LabelKey, LabelValue, NamespaceName, ObjectName
+from notification_operator.spec.values import LABEL_KEY, LabelKey, LabelValue, NamespaceName, ObjectName
 
 _MOST_ANNOTATION_BYTES = 256 * 1024
 _NAME_NEEDED = "is required: a pipeline is applied by its name"
 
-Filled = Any
-"""What the API server fills in, and a manifest that was read from it repeats."""
+# The API server looks at an annotation's key as if it were written in small letters.
+AnnotationKey = Annotated[str, Field(pattern=rf"(?i:{LABEL_KEY})", min_length=1, max_length=317)]
+
+
+class OwnerReference(ApiModel):
+    """Whom garbage collection looks for."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
 
 
 class ObjectMeta(ApiModel):
@@ -25,18 +36,20 @@ class ObjectMeta(ApiModel):
     name: ObjectName | None = Field(default=None)
     namespace: NamespaceName | None = Field(default=None)
     labels: Mapping[LabelKey, LabelValue] = Field(default_factory=dict)
-    annotations: Mapping[LabelKey, str] = Field(default_factory=dict)
-    finalizers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=())
+    annotations: Mapping[AnnotationKey, str] = Field(default_factory=dict)
+    finalizers: tuple[LabelKey, ...] = Field(default=())
+    owner_references: tuple[OwnerReference, ...] = Field(default=())
     generate_name: str | None = Field(default=None)
-    owner_references: Filled = None
-    managed_fields: Filled = None
-    uid: Filled = None
-    resource_version: Filled = None
-    generation: Filled = None
-    creation_timestamp: Filled = None
-    deletion_timestamp: Filled = None
-    deletion_grace_period_seconds: Filled = None
-    self_link: Filled = None
+
+    # What the API server fills in, and a manifest that was read from it repeats.
+    uid: str | None = Field(default=None)
+    resource_version: str | None = Field(default=None)
+    generation: int | None = Field(default=None)
+    creation_timestamp: str | None = Field(default=None)
+    deletion_timestamp: str | None = Field(default=None)
+    deletion_grace_period_seconds: int | None = Field(default=None)
+    managed_fields: tuple[Any, ...] = Field(default=())
+    self_link: str | None = Field(default=None)
 
     @model_validator(mode="after")
     def _named(self) -> Self:
