@@ -7,34 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.queues.base import JobQueue
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.queues.sqlite import SqliteQueue
 from tests.contract.caller import Caller
-from tests.contract.shared import SharedVirtualClock, shared_queue
-from tests.postgres import PostgresServer
 
 
 @pytest.fixture
-def clock() -> SharedVirtualClock:
-    return SharedVirtualClock()
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-async def queue(request: pytest.FixtureRequest, clock: SharedVirtualClock, tmp_path: Path) -> AsyncIterator[JobQueue]:
-    engine: JobQueue
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        engine = shared_queue(server, clock)
-    elif request.param == "sqlite":
-        engine = SqliteQueue(tmp_path / "queue.db", clock)
-    else:
-        engine = MemoryQueue(clock)
+@pytest.fixture(params=["memory", "sqlite"])
+async def queue(request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path) -> AsyncIterator[JobQueue]:
+    engine: JobQueue = MemoryQueue(clock) if request.param == "memory" else SqliteQueue(tmp_path / "queue.db", clock)
     await engine.open()
     yield engine
     await engine.close()
 
 
 @pytest.fixture
-def caller(queue: JobQueue, clock: SharedVirtualClock) -> Caller:
+def caller(queue: JobQueue, clock: VirtualClock) -> Caller:
     return Caller(queue, clock)

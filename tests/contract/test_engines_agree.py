@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
 from notification_dispatcher.queues.base import (
     Admission,
@@ -22,15 +21,14 @@ from notification_dispatcher.queues.base import (
 )
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.queues.sqlite import SqliteQueue
-from tests.contract.shared import SharedVirtualClock, shared_queue
 
 
 class Pair:
     """Both engines, on one clock."""
 
-    def __init__(self, other: Callable[[SharedVirtualClock], JobQueue], dice: random.Random) -> None:
-        self.clock = SharedVirtualClock()
-        self.engines: list[JobQueue] = [MemoryQueue(self.clock), other(self.clock)]
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        self.clock = VirtualClock()
+        self.engines: list[JobQueue] = [MemoryQueue(self.clock), SqliteQueue(folder / "queue.db", self.clock)]
         self._dice = dice
         self._leased: list[tuple[Lease, Lease]] = []
 
@@ -128,17 +126,10 @@ def _answer(admission: Admission) -> bytes:
     return " ".join(admission.verdicts).encode() if "queued" in admission.verdicts else b""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def other(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[SharedVirtualClock], JobQueue]:
-    if request.param == "sqlite":
-        return functools.partial(SqliteQueue, tmp_path / "queue.db")
-    return functools.partial(shared_queue, request.getfixturevalue("postgres"))
-
-
 @pytest.mark.parametrize("seed", range(12))
-async def test_engines_agree(other: Callable[[SharedVirtualClock], JobQueue], seed: int) -> None:
+async def test_engines_agree(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    pair = Pair(other, dice)
+    pair = Pair(tmp_path, dice)
     for engine in pair.engines:
         await engine.open()
     rare = [pair.replay, pair.discard, pair.tidy, pair.jump]
