@@ -9,7 +9,7 @@ from typing import Any
 
 import promql_parser
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notification_dispatcher.metric_names import Alert
@@ -194,6 +194,7 @@ def test_links_that_are_not_configured_are_left_out() -> None:
         assert rule["annotations"].keys() == {"summary", "description"}
 
 
+@settings(deadline=None)  # each example parses every rule, on a machine that may be busy
 @given(st.text(min_size=1), st.text(min_size=1), st.text())
 def test_no_name_or_link_breaks_an_expression_or_a_template(namespace: str, name: str, link: str) -> None:
     strange = replace(INPUT, namespace=namespace, pipeline=name, runbook_url=link, dashboard_url=link)
