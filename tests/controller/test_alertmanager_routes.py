@@ -18,7 +18,7 @@ from notification_operator.spec.alert_rules import AlertName
 from tests.controller.pipelines import parsed
 from tests.debian import program
 
-SAMPLE = Path(__file__).parents[2] / "deploy" / "samples" / "alertmanager.yaml"
+SAMPLE = Path(__file__).parents[2] / "docs" / "alertmanager.yaml"
 MIRRORED = set(AlertName) - {
     AlertName.DISPATCHER_DOWN,
     AlertName.ERROR_BUDGET_BURN_FAST,
