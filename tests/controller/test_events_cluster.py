@@ -53,8 +53,8 @@ def test_a_missing_secret_warns_once_and_its_coming_is_told_once(
     assert missing["note"] == f"alerts.slack.webhookSecretRef: there is no Secret slack in {namespace}; create it."
     assert (times(missing), times(come)) == (1, 1)
 
-    described = cluster.run_kubectl("-n", namespace, "describe", "npl", "booking").split("Events:")[1]
-    assert "SecretNotFound" in described
+    described = cluster.run_kubectl("-n", namespace, "describe", "npl", "booking").split("\nEvents:")[1]
+    assert "Warning  SecretNotFound" in described
     assert "notification-operator" in described
     assert "there is no Secret slack" in described
 
