@@ -20,7 +20,7 @@ from tests.pod import free_port
 
 WRITES = ("PATCH", "DELETE", "POST", "PUT")
 TAKEOVER_SECONDS = 15.0
-HANDOVER_SECONDS = 3.0
+HANDOVER_SECONDS = 5.0
 ELECT = ("--leader-elect",)
 
 Pair = tuple[OperatorProcess, OperatorProcess]

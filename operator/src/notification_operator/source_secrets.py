@@ -59,7 +59,9 @@ class SourceSecrets:
         """
         watched = self._watched[namespace, name]
         try:
-            await asyncio.wait_for(watched.watch.synced.wait(), _FIRST_LIST_SECONDS)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes at a bad time.
+            async with asyncio.timeout(_FIRST_LIST_SECONDS):
+                await watched.watch.synced.wait()
         except TimeoutError:
             raise RetryLater(f"the Secret {name} could not be read yet") from None
         if isinstance(watched.watch.failure, ForbiddenError):
