@@ -39,7 +39,7 @@ check: lint ## The quick part: the same without a cluster and without faults
 	@$(BIN)/pytest -m "not cluster and not faults" -q $(PYTEST_FLAGS)
 
 .PHONY: test-faults
-test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump (FAULT_SEED repeats a run)
+test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump, a failing API server (FAULT_SEED repeats a run)
 	@$(BIN)/pytest -m faults $(PYTEST_FLAGS)
 
 .PHONY: lint

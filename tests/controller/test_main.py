@@ -64,3 +64,10 @@ def test_without_any_namespace_one_is_asked_for(started: list[Settings]) -> None
     assert answer.exit_code == 2
     assert "--lease-namespace" in answer.output
     assert started == []
+
+
+def test_the_times_are_set_by_flag_or_environment(started: list[Settings]) -> None:
+    assert run("--resync", "30", REQUEST_TIMEOUT="5").exit_code == 0
+    assert run().exit_code == 0
+    assert run("--resync", "0").exit_code == 2
+    assert [(one.resync_seconds, one.request_seconds) for one in started] == [(30, 5), (600, 30)]

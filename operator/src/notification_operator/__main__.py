@@ -16,7 +16,7 @@ from notification_operator.errors import OperatorError
 from notification_operator.naming import OPERATOR
 from notification_operator.offline import commands
 from notification_operator.offline.dev_command import dev
-from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, Settings
+from notification_operator.settings import DEFAULT_IMAGE, ENVIRONMENT_PREFIX, REQUEST_SECONDS, RESYNC_SECONDS, Settings
 
 _CONTEXT: dict[str, Any] = {
     "auto_envvar_prefix": ENVIRONMENT_PREFIX,
@@ -90,6 +90,22 @@ def main() -> None:
     help="Name of that Lease. Give operators that look after different namespaces different ones.",
 )
 @click.option(
+    "--resync",
+    type=click.FloatRange(min=1),
+    default=RESYNC_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look at every pipeline again after this time, and check that the watch told of each change.",
+)
+@click.option(
+    "--request-timeout",
+    type=click.FloatRange(min=1),
+    default=REQUEST_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give an API request up that has had no answer for this time, and make it again.",
+)
+@click.option(
     "--log-format", type=click.Choice(["json", "text"]), default="text", show_default=True, help="How to log."
 )
 @click.option(
@@ -109,6 +125,8 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
     leader_elect: bool | None,
     lease_namespace: str | None,
     lease_name: str,
+    resync: float,
+    request_timeout: float,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -140,6 +158,8 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
         leader_elect=leader_elect,
         lease_namespace=lease_namespace,
         lease_name=lease_name,
+        resync_seconds=resync,
+        request_seconds=request_timeout,
     )
     try:
         uvloop.run(run.Operator(settings, Credentials.load(kubeconfig)).run())

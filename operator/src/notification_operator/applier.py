@@ -13,7 +13,7 @@ import structlog
 
 from notification_operator import compare, ownership
 from notification_operator.cluster import Cluster
-from notification_operator.errors import AlreadyExistsError, ApiError, ConflictError, OwnershipError
+from notification_operator.errors import ApiError, ConflictError, OwnershipError
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources import Child
 from notification_operator.resources.base import Manifest
@@ -55,23 +55,28 @@ class Applier:
         store = self._watches.store(child.kind)
         name = manifest["metadata"]["name"]
         known = store.get(pipeline.namespace, name)
-        if known is None:
-            stored = await self._create(pipeline, child, manifest)
-        else:
-            stored = await self._change(pipeline, child, manifest, known.decoded())
+        stored: bytes | None
+        try:
+            if known is None:
+                stored = await self._cluster.create(manifest)
+            else:
+                stored = await self._change(pipeline, child, manifest, known.decoded())
+        except ConflictError as error:
+            if not error.status:
+                raise
+            stored = await self._look_and_change(pipeline, child, manifest, error)
         if stored is not None:
             store.put(stored, quietly=True)
             self._log("child_applied", pipeline, child, name)
 
-    async def _create(self, pipeline: Pipeline, child: Child, manifest: Manifest) -> bytes | None:
-        try:
-            return await self._cluster.create(manifest)
-        except AlreadyExistsError:
-            # The watch didn't tell of it: it is without our label, or was made a moment ago.
-            live = await self._cluster.get(child.kind, pipeline.namespace, manifest["metadata"]["name"])
-            if live is None:
-                raise
-            return await self._change(pipeline, child, manifest, live)
+    async def _look_and_change(
+        self, pipeline: Pipeline, child: Child, manifest: Manifest, refusal: ConflictError
+    ) -> bytes | None:
+        """The server has another object than the watch told of, or one without our label: look at that one."""
+        live = await self._cluster.get(child.kind, pipeline.namespace, manifest["metadata"]["name"])
+        if live is None:
+            raise refusal
+        return await self._change(pipeline, child, manifest, live)
 
     async def _change(
         self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,13 +23,13 @@ import msgspec
 
 from notification_operator import answers
 from notification_operator.credentials import Credentials
-from notification_operator.errors import ApiError, NotFoundError, TransientError
+from notification_operator.errors import ApiError, ConflictError, NotFoundError, TransientError
 from notification_operator.fence import Fence
 from notification_operator.kinds import PIPELINE, SECRET, Kind, kind_of
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.naming import FIELD_MANAGER
+from notification_operator.settings import REQUEST_SECONDS
 
-_REQUEST_SECONDS = 30.0
 # The server sends a bookmark about once a minute: a watch that is silent for longer is dead, whatever TCP believes.
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
 _WATCH_SECONDS = 300
@@ -75,10 +76,13 @@ class _Call(NamedTuple):
 class Cluster:
     """One API server. Use as an async context manager."""
 
-    def __init__(self, credentials: Credentials, metrics: OperatorMetrics, fence: Fence) -> None:
+    def __init__(
+        self, credentials: Credentials, metrics: OperatorMetrics, fence: Fence, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
         self._credentials = credentials
         self._metrics = metrics
         self._fence = fence
+        self._request_seconds = request_seconds
 
     async def __aenter__(self) -> Self:
         # Requests share a bounded pool; each watch holds a connection of its own for minutes.
@@ -134,10 +138,15 @@ class Cluster:
         return await self._request(_Call("POST", path, _MANAGER, body, _JSON, secret))
 
     async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
-        """Change a live object by a JSON patch. Raises ApiError (422) when one of its tests fails."""
+        """Change a live object by a JSON patch. Raises ConflictError when one of its tests fails."""
         path = kind.path(live["metadata"]["namespace"], live["metadata"]["name"])
         body = msgspec.json.encode(operations)
-        await self._request(_Call("PATCH", path, _MANAGER, body, _JSON_PATCH, secret=kind is SECRET))
+        try:
+            await self._request(_Call("PATCH", path, _MANAGER, body, _JSON_PATCH, secret=kind is SECRET))
+        except ApiError as error:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            raise ConflictError("it is not what it was when it was looked at", status=error.status) from error
 
     async def apply(self, manifest: Mapping[str, Any]) -> bytes:
         """Server-side-apply an object as ours, by force: a hand edit of our fields is drift. Returns it as stored.
@@ -234,15 +243,15 @@ class Cluster:
         # Before the fence, not behind it: to find the token may take seconds.
         headers = await self._headers(call.headers)
         if call.method == "GET":
-            return await self._send(call, headers, _REQUEST_SECONDS)
+            return await self._send(call, headers, self._request_seconds)
         with self._fence.write() as left:
-            seconds = min(left, _REQUEST_SECONDS)
+            seconds = min(left, self._request_seconds)
             limited = call._replace(parameters={**call.parameters, **_server_limit(seconds)})
             return await self._send(limited, headers, seconds)
 
     async def _send(self, call: _Call, headers: Mapping[str, str], seconds: float) -> bytes:
         # aiohttp would round a longer one up, by as much as a second.
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5, ceil_threshold=_REQUEST_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5, ceil_threshold=math.inf)
         try:
             async with self._requests.request(
                 call.method,

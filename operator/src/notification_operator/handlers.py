@@ -19,6 +19,7 @@ from notification_operator.workqueue import Key
 
 _SERVER_SECONDS = 300
 _SILENT_SECONDS = 90.0
+_WATCHER = f"watcher for {PLURAL}.{VERSION}.{GROUP}@"
 _BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21, 30)
 
 
@@ -32,15 +33,29 @@ class _Endless(Sequence[float]):
         return _BACKOFFS[min(index, len(_BACKOFFS) - 1)]
 
 
+class Watchers:
+    """kopf's tasks that watch pipelines, found by their names: kopf goes on when one of them dies."""
+
+    def __init__(self) -> None:
+        self._known: set[asyncio.Task[Any]] = set()
+
+    def died(self) -> bool:
+        """Whether one ended by itself. kopf cancels those whose namespace or definition is gone."""
+        found = {task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)}
+        self._known = {task for task in self._known | found if not task.cancelled()}
+        return any(task.done() for task in self._known)
+
+
 async def watch_pipelines(
     credentials: Credentials,
     namespaces: Sequence[str],
     seen: Callable[[Key, Mapping[str, Any]], None],
-    gone: Callable[[Key], None],
+    gone: Callable[[Key, Mapping[str, Any]], None],
     started: asyncio.Event,
 ) -> None:
     """Run kopf until cancelled: `seen` for each pipeline that is there or changes, `gone` for each that is deleted.
 
+    Both are given the pipeline as it was then.
     `started` is set once kopf runs; it has taken SIGTERM and SIGINT over by then.
     """
     registry = kopf.OperatorRegistry()
@@ -51,11 +66,8 @@ async def watch_pipelines(
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
-        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        if type == "DELETED":
-            gone(key)
-        else:
-            seen(key, body)
+        told = gone if type == "DELETED" else seen
+        told(Key(body["metadata"]["namespace"], body["metadata"]["name"]), body)
 
     # Below INFO kopf logs whole objects.
     logging.getLogger("kopf").setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counted
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -65,9 +65,8 @@ class OperatorMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         ProcessCollector(registry=registry)
-        Gauge(f"{_PREFIX}_build_info", "The version that runs.", ["version"], registry=registry).labels(
-            __version__
-        ).set(1)
+        version = Gauge(f"{_PREFIX}_build_info", "The version that runs.", ["version"], registry=registry)
+        version.labels(__version__).set(1)
         self.queue_depth = Gauge(f"{_PREFIX}_queue_depth", "Pipelines that wait to be reconciled.", registry=registry)
         self.queue_age = Gauge(
             f"{_PREFIX}_queue_oldest_age_seconds",
@@ -76,25 +75,24 @@ class OperatorMetrics:
         )
         self.verdicts = Verdicts()
         registry.register(self.verdicts)
-        self.leader = Gauge(
-            f"{_PREFIX}_leader", "1 where this operator writes, 0 where it stands by.", registry=registry
+        writes = "1 where this operator writes, 0 where it stands by."
+        self.leader = Gauge(f"{_PREFIX}_leader", writes, registry=registry)
+        restarts = "Watches that were started again after an error."
+        self.watch_restarts = Counter(f"{_PREFIX}_watch_restarts", restarts, ["kind"], registry=registry)
+        missed = "Pipelines that the resync found changed, and whose watch had not told of it."
+        self.watch_missed = Counter(f"{_PREFIX}_watch_missed", missed, registry=registry)
+        self._reconciles = _by_result(
+            registry,
+            "reconciles",
+            "Reconciliations by outcome.",
+            (ReconcileResult.SUCCESS, ReconcileResult.RETRY, ReconcileResult.ERROR),
         )
-        self.watch_restarts = Counter(
-            f"{_PREFIX}_watch_restarts", "Watches that were started again after an error.", ["kind"], registry=registry
-        )
-        self._reconciles = Counter(
-            f"{_PREFIX}_reconciles", "Reconciliations by outcome.", ["result"], registry=registry
-        )
-        for result in (ReconcileResult.SUCCESS, ReconcileResult.RETRY, ReconcileResult.ERROR):
-            self._reconciles.labels(result)
-        self._events = Counter(
-            f"{_PREFIX}_events",
+        self._events = _by_result(
+            registry,
+            "events",
             "Events on pipelines: posted, failed (the API server took it not), dropped (too many waited).",
-            ["result"],
-            registry=registry,
+            (EventResult.POSTED, EventResult.FAILED, EventResult.DROPPED),
         )
-        for result in (EventResult.POSTED, EventResult.FAILED, EventResult.DROPPED):
-            self._events.labels(result)
         self._duration = Histogram(
             f"{_PREFIX}_reconcile_duration_seconds",
             "Time of one reconciliation, requests included.",
@@ -120,3 +118,11 @@ class OperatorMetrics:
         """Count one reconciliation and its time."""
         self._reconciles.labels(result).inc()
         self._duration.observe(seconds)
+
+
+def _by_result(registry: CollectorRegistry, name: str, description: str, results: Iterable[str]) -> Counter:
+    """A counter with the label `result`, each of its values at zero."""
+    counter = Counter(f"{_PREFIX}_{name}", description, ["result"], registry=registry)
+    for result in results:
+        counter.labels(result)
+    return counter

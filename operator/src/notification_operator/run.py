@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from notification_operator.lease import ClusterLeases
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.reconcile import Reconciler
 from notification_operator.reporting import EventPoster, Reporter
+from notification_operator.roster import Roster
 from notification_operator.server import serving
 from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
@@ -36,6 +37,7 @@ from notification_operator.workqueue import Key, WorkQueue
 
 _ROLLOUT_SECONDS = 0.25
 """A Deployment and its pods change several times within a second while they roll out: one look is enough for all."""
+_WATCH_LAG = 10.0  # seconds within which a watch that works has told of a change
 
 logger = structlog.get_logger(__name__)
 
@@ -46,12 +48,14 @@ class Operator:
     def __init__(self, settings: Settings, credentials: Credentials) -> None:
         self._settings = settings
         self._credentials = credentials
+        self._scopes: Sequence[str | None] = settings.namespaces or (None,)
         self._metrics = OperatorMetrics(CollectorRegistry())
         self._clock = SystemClock()
         self._fence = Fence(self._clock.monotonic)
         self._queue: WorkQueue | None = None
         self._reporter: Reporter | None = None
-        self._pipelines: set[Key] = set()
+        self._pipelines = Roster(self._scopes)
+        self._watchers = handlers.Watchers()
         self._elector: Elector | None = None
         self._watching = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -60,8 +64,8 @@ class Operator:
         """Reconcile until SIGTERM or SIGINT."""
         self._take_signals()
         async with AsyncExitStack() as stack:
-            port = await stack.enter_async_context(serving(self._settings, self._metrics, self._ready))
-            cluster = await stack.enter_async_context(Cluster(self._credentials, self._metrics, self._fence))
+            port = await stack.enter_async_context(self._serving())
+            cluster = await stack.enter_async_context(self._cluster())
             logger.info("operator", action="started", version=__version__, server=self._credentials.server, port=port)
             work = asyncio.create_task(self._work(cluster), name="operator")
             stop = asyncio.create_task(self._stopped.wait(), name="stop")
@@ -74,6 +78,12 @@ class Operator:
             if isinstance(done[0], Exception):
                 raise done[0]
         logger.info("operator", action="stopped")
+
+    def _serving(self) -> AbstractAsyncContextManager[int]:
+        return serving(self._settings, self._metrics, self._ready, self._ailment)
+
+    def _cluster(self) -> Cluster:
+        return Cluster(self._credentials, self._metrics, self._fence, self._settings.request_seconds)
 
     async def _work(self, cluster: Cluster) -> None:
         watches = self._watches(cluster)
@@ -124,6 +134,14 @@ class Operator:
         """All that is watched was listed, and this operator leads or could take over."""
         return self._watching.is_set() and (not self._settings.leader_elect or self._can_lead())
 
+    def _ailment(self) -> str | None:
+        """What only a restart can heal."""
+        if self._watchers.died():
+            return "a watch of the pipelines ended, and nothing starts it again"
+        if self._pipelines.lost:
+            return "the watch of the pipelines missed changes twice"
+        return None
+
     def _can_lead(self) -> bool:
         return self._elector is not None and self._elector.able
 
@@ -134,7 +152,7 @@ class Operator:
 
     async def _watch_pipelines(self) -> None:
         started = asyncio.Event()
-        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._event, self._gone, started)
+        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone, started)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(watch, name="kopf")
             await started.wait()
@@ -145,7 +163,7 @@ class Operator:
         self._stopped.set()
 
     def _watches(self, cluster: Cluster) -> Watches:
-        watches = Watches(cluster, self._metrics, self._settings.namespaces or (None,))
+        watches = Watches(cluster, self._metrics, self._scopes)
         ours = {"labelSelector": naming.PIPELINE_LABEL}
         for kind in CHILDREN:
             changed = self._rollout_moved if kind is DEPLOYMENT else self._child_changed
@@ -161,26 +179,35 @@ class Operator:
         """The safety net: list the pipelines ourselves every so often, and look at each of them."""
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
-            for namespace in self._settings.namespaces or (None,):
+            for namespace in self._scopes:
                 try:
-                    contents, _ = await cluster.list(PIPELINE, namespace, {})
+                    contents, version = await cluster.list(PIPELINE, namespace, {})
                 except ApiError as error:
                     logger.warning("resync", action="resync_failed", why=str(error))
                     continue
-                for meta in map(head, contents):
-                    self._seen(Key(meta.namespace, meta.name))
+                listed = {Key(meta.namespace, meta.name): meta.version for meta in map(head, contents)}
+                for key in listed:
+                    self._enqueue(key)
+                await self._check_watch(namespace, listed, int(version))
 
-    def _event(self, key: Key, pipeline: Mapping[str, Any]) -> None:
-        self._pipelines.add(key)
+    async def _check_watch(self, namespace: str | None, listed: Mapping[Key, int], version: int) -> None:
+        # What changed just before the list may still be on its way.
+        await asyncio.sleep(min(_WATCH_LAG, self._settings.resync_seconds))
+        missed = self._pipelines.check(namespace, listed, version)
+        if not missed:
+            return
+        self._metrics.watch_missed.inc(len(missed))
+        logger.warning("resync", action="watch_missed", namespace=namespace or "all", pipelines=len(missed))
+        for key in missed:
+            self._enqueue(key)
+
+    def _seen(self, key: Key, pipeline: Mapping[str, Any]) -> None:
+        self._pipelines.seen(key, int(pipeline["metadata"]["resourceVersion"]))
         if self._reporter is None or not self._reporter.reported(key, pipeline):
             self._enqueue(key)
 
-    def _seen(self, key: Key) -> None:
-        self._pipelines.add(key)
-        self._enqueue(key)
-
-    def _gone(self, key: Key) -> None:
-        self._pipelines.discard(key)
+    def _gone(self, key: Key, pipeline: Mapping[str, Any]) -> None:
+        self._pipelines.gone(key, int(pipeline["metadata"]["resourceVersion"]))
         self._enqueue(key)
 
     def _child_changed(self, meta: ObjectMeta) -> None:

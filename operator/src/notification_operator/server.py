@@ -18,11 +18,17 @@ _NOT_READY = "the watches are starting, or the Lease cannot be reached: see the 
 
 
 @asynccontextmanager
-async def serving(settings: Settings, metrics: OperatorMetrics, ready: Callable[[], bool]) -> AsyncIterator[int]:
-    """Serve `/healthz`, `/readyz` and `/metrics`; gives the port. Raises SettingsError when it can't be had."""
+async def serving(
+    settings: Settings, metrics: OperatorMetrics, ready: Callable[[], bool], ailment: Callable[[], str | None]
+) -> AsyncIterator[int]:
+    """Serve `/healthz`, `/readyz` and `/metrics`; gives the port. Raises SettingsError when it can't be had.
+
+    `ailment` says what only a restart can heal, None: nothing.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        why = ailment()
+        return web.Response(text="ok\n") if why is None else web.Response(status=503, text=f"{why}\n")
 
     async def readyz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n") if ready() else web.Response(status=503, text=_NOT_READY)

@@ -10,6 +10,8 @@ from notification_operator.naming import OPERATOR
 
 ENVIRONMENT_PREFIX = "NOTIFICATION_OPERATOR"
 DEFAULT_IMAGE = f"plannivo/notification-dispatcher:{__version__}"
+RESYNC_SECONDS = 600.0
+REQUEST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,11 @@ class Settings:
     workers: int = 16
     """Reconciliations at once. Each waits on the API server most of the time."""
 
-    resync_seconds: float = 600.0
+    resync_seconds: float = RESYNC_SECONDS
     """Every pipeline is looked at again after this time, whether or not anything was seen to change."""
+
+    request_seconds: float = REQUEST_SECONDS
+    """An API request that has had no answer for this time is given up, and made again."""
 
     leader_elect: bool = False
     """Write only while holding the Lease, so that several operators can run."""

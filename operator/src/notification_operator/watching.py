@@ -24,6 +24,7 @@ from notification_operator.metrics import OperatorMetrics
 
 _LONGEST_BACKOFF = 30.0  # seconds
 _ABSENT_POLL = 10.0  # seconds: an API that is installed later is noticed within this time
+_SHORTEST_WATCH = 1.0  # seconds; a server that is well ends one after minutes
 _TOMBSTONES = 4096
 
 logger = structlog.get_logger(__name__)
@@ -177,8 +178,11 @@ class Watch:
         while True:
             try:
                 await self._list_and_watch(namespace, selector, turned)
-            except GoneError:
-                continue  # list again at once: this is how the server ends an old watch
+            except GoneError as error:
+                # This is how the server ends an old watch: list again at once, unless that has just been of no use.
+                if self._failures:
+                    await asyncio.sleep(self._failed(error, namespace, turned))
+                self._failures = max(self._failures, 1)
             except ApiError as error:
                 await asyncio.sleep(self._failed(error, namespace, turned))
             except msgspec.DecodeError as error:
@@ -190,14 +194,24 @@ class Watch:
     ) -> None:
         contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
         self._store.replace(contents, namespace=namespace, version=int(version))
-        self._failures = 0
         healed, self.failure = self.failure is not None, None
         self.synced.set()
         if healed:
             turned()
         while True:
-            async for event in self._cluster.watch(self._kind, namespace, selector, version):
-                version = self._take(event)
+            version = await self._follow(namespace, selector, version)
+
+    async def _follow(self, namespace: str | None, selector: Mapping[str, str], version: str) -> str:
+        """Watch until the server ends it; returns the version to go on from."""
+        loop = asyncio.get_running_loop()
+        began, told = loop.time(), False
+        async for event in self._cluster.watch(self._kind, namespace, selector, version):
+            version, told = self._take(event), True
+            # Only now: a list alone doesn't show that the watch works, and would be asked for again and again.
+            self._failures = 0
+        if not told and loop.time() - began < _SHORTEST_WATCH:
+            raise TransientError(f"the watch of {self._kind.plural} ended as soon as it began")
+        return version
 
     def _take(self, event: WatchEvent) -> str:
         meta = head(event.object)
