@@ -53,7 +53,15 @@ def test_what_the_dispatcher_cannot_tell_is_left_to_alertmanager() -> None:
         ({"mode": "Alertmanager", "slack": SLACK}, Resolved(), False, "True", Reason.CONFIGURED, "slack is not used"),
         ({"mode": "Alertmanager"}, Resolved(), True, "False", Reason.MONITORING_API_ABSENT, "no PrometheusRule API"),
         ({"mode": "Both", "slack": SLACK}, FOUND, False, "True", Reason.CONFIGURED, "Alertmanager is told"),
-        ({"mode": "Both", "slack": SLACK}, FOUND, True, "True", Reason.CONFIGURED, "Alertmanager is not told"),
+        (
+            {"mode": "Both", "slack": SLACK},
+            FOUND,
+            True,
+            "False",
+            Reason.MONITORING_API_ABSENT,
+            "Alertmanager is not told",
+        ),
+        ({"mode": "Both", "slack": SLACK}, FOUND, True, "False", Reason.MONITORING_API_ABSENT, "Slack has a webhook"),
         ({"mode": "Both", "slack": SLACK}, MISSING, False, "False", Reason.SECRET_NOT_FOUND, "no Secret slack"),
     ],
 )

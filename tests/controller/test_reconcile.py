@@ -170,6 +170,14 @@ def test_a_missing_secret_is_named_and_heals(cluster: Cluster, namespace: str, o
     cluster.run_kubectl("-n", namespace, "create", "secret", "generic", "slack", "--from-literal=other=x")
     assert "no key url" in eventually(lambda: alerting("SecretKeyMissing"), "the missing key is named")["message"]
 
+    spaced = json.dumps({"stringData": {"url": "https://hooks.slack.example/services/ spaced"}})
+    cluster.run_kubectl("-n", namespace, "patch", "secret", "slack", "-p", spaced)
+    wrong = eventually(lambda: alerting("SecretInvalid"), "a value that the dispatcher would refuse is named")[
+        "message"
+    ]
+    assert "the key url of the Secret slack must be an http:// or https:// URL" in wrong
+    assert "spaced" not in wrong
+
     cluster.run_kubectl("-n", namespace, "delete", "secret", "slack")
     slack_secret(cluster, namespace)
     ready(cluster, namespace)

@@ -22,16 +22,16 @@ from notification_dispatcher import settings_source, slack_blocks
 from notification_dispatcher.channels.addresses import PublicResolver
 from notification_dispatcher.channels.apprise import AppriseChannel
 from notification_dispatcher.channels.base import Delivery, Outcome
-from notification_dispatcher.channels.email import EmailChannel, Letter, server_of
+from notification_dispatcher.channels.email import EmailChannel, Letter
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import make_channels
-from notification_dispatcher.channels.signing import keys_of
 from notification_dispatcher.channels.slack import SlackChannel
 from notification_dispatcher.channels.templates import DEFAULT_TEXT, Text, TextError
 from notification_dispatcher.channels.webhook import WebhookChannel
 from notification_dispatcher.clock import SystemClock
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.secret_values import mail_server, signing_keys
 from tests.dispatcher.destination import CANARY, Destination, lease, listening
 
 ADA = b'{"student": "Ada", "email": "ada@example.com"}'
@@ -51,7 +51,9 @@ async def client() -> AsyncIterator[HttpClient]:
 
 
 async def test_the_receivers_library_verifies_either_signature(receiver: Destination, client: HttpClient) -> None:
-    channel = WebhookChannel(client, SystemClock(), receiver.url, {}, keys=keys_of(f"{OLD} {NEW}"), allow_private=True)
+    channel = WebhookChannel(
+        client, SystemClock(), receiver.url, {}, keys=signing_keys(f"{OLD} {NEW}"), allow_private=True
+    )
     assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
     headers, body = receiver.requests[0]
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
@@ -68,7 +70,7 @@ async def test_the_receivers_library_verifies_either_signature(receiver: Destina
 )
 def test_what_is_no_signing_secret_is_refused_without_showing_it(secret: str) -> None:
     with pytest.raises(ValueError, match=r"^[a-z0-9 ]+$") as caught:
-        keys_of(secret)
+        signing_keys(secret)
     assert not secret or secret not in str(caught.value)
 
 
@@ -184,7 +186,7 @@ def email(
     port: int, *, to: str = "{{ payload.email }}", allow_private: bool = True, query: str = "?starttls=never"
 ) -> EmailChannel:
     letter = Letter("Example <n@example.com>", [Text(to)], Text("Hello {{ payload.student }}"), Text(DEFAULT_TEXT))
-    server = server_of(f"smtp://127.0.0.1:{port}{query}")
+    server = mail_server(f"smtp://127.0.0.1:{port}{query}")
     return EmailChannel(server, letter, PublicResolver(), allow_private=allow_private)
 
 
@@ -259,11 +261,11 @@ async def test_a_mail_server_that_is_not_there_or_private(mail_port: int) -> Non
 )
 def test_what_is_no_mail_server_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not an SMTP URL"):
-        server_of(url)
+        mail_server(url)
 
 
 def test_a_mail_servers_password_is_not_shown() -> None:
-    server = server_of(f"smtps://user:{CANARY}@mail.example.com")
+    server = mail_server(f"smtps://user:{CANARY}@mail.example.com")
     assert (server.port, server.tls, server.starttls, server.password) == (465, True, False, CANARY)
     assert CANARY not in repr(server)
 

@@ -7,8 +7,6 @@ these descriptions, and so are the sentences about wrong values.
 
 from __future__ import annotations
 
-import re
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +19,10 @@ from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.pipeline import Routing
 from notification_dispatcher.queue_names import DEFAULT_SCHEMA, SCHEMA_PATTERN
 from notification_dispatcher.queues.base import DeadLimits, Limits, Overflow
+from notification_dispatcher.secret_values import CERTIFICATES, DATABASE_URL, HTTP_URL, TOKEN, Shape
 from notification_dispatcher.variables import Variable, channel_secret_file
 
 _MONTH_MS = 30 * 24 * 3_600_000
-
-
-_POSTGRESQL_URL = re.compile(r"postgres(ql)?://([!-.0->A-~]*@)?[!-.0->A-~]*/[!-~]+\Z")
-"""`postgresql://user:password@host:port/database?options`; several hosts are divided by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +32,14 @@ class Expects:
     words: str
 
 
-def http_url(value: SecretStr) -> SecretStr:
-    """Raise ValueError unless it is a URL that can be posted to. Its value never stands in the error."""
-    text = value.get_secret_value()
-    start = next((scheme for scheme in ("https://", "http://") if text.startswith(scheme)), None)
-    if start is None or len(text) == len(start) or len(text) > 4096 or not text.isascii() or not text.isprintable():
-        raise ValueError("not an http or https URL")
-    if " " in text or "@" in text[len(start) :].partition("/")[0]:
-        raise ValueError("a URL with a space, a user name or a password in it")
-    return value
+def _secret(shape: Shape) -> tuple[AfterValidator, Expects]:
+    """What holds a secret to its shape. Its value never stands in the error."""
 
+    def check(value: SecretStr) -> SecretStr:
+        shape.parse(value.get_secret_value())
+        return value
 
-def postgresql_url(value: SecretStr) -> SecretStr:
-    """Raise ValueError unless it is a URL of a PostgreSQL database. Its value never stands in the error."""
-    if len(value) > 4096 or not _POSTGRESQL_URL.match(value.get_secret_value()):
-        raise ValueError("not a URL of a PostgreSQL database")
-    return value
-
-
-def certificates(value: SecretStr) -> SecretStr:
-    """Raise ValueError unless it is PEM text with a certificate."""
-    try:
-        ssl.create_default_context(cadata=value.get_secret_value())
-    except (ssl.SSLError, ValueError):
-        raise ValueError("not PEM text with a certificate") from None
-    return value
+    return AfterValidator(check), Expects(shape.expected)
 
 
 def _whole(lowest: int, highest: int, unit: str = "") -> Expects:
@@ -70,19 +48,13 @@ def _whole(lowest: int, highest: int, unit: str = "") -> Expects:
 
 Milliseconds = Annotated[int, Field(ge=1, le=_MONTH_MS), _whole(1, _MONTH_MS, " of milliseconds")]
 Count = Annotated[int, Field(ge=1, le=10_000_000), _whole(1, 10_000_000)]
-Url = Annotated[SecretStr, AfterValidator(http_url), Expects("an http:// or https:// URL without a user name")]
+Url = Annotated[SecretStr, *_secret(HTTP_URL)]
 Link = Annotated[
     str, Field(pattern=r"^(https?://[!-~]+)?$", max_length=1024), Expects("an http:// or https:// URL, or empty")
 ]
-Token = Annotated[
-    SecretStr,
-    Field(min_length=8, max_length=4096),
-    Expects("a token of 8 to 4096 characters; openssl rand -hex 32 makes one"),
-]
-DatabaseUrl = Annotated[
-    SecretStr, AfterValidator(postgresql_url), Expects("postgresql://user:password@host:5432/database")
-]
-Certificates = Annotated[SecretStr, AfterValidator(certificates), Expects("the CA's certificate as PEM text")]
+Token = Annotated[SecretStr, *_secret(TOKEN)]
+DatabaseUrl = Annotated[SecretStr, *_secret(DATABASE_URL)]
+Certificates = Annotated[SecretStr, *_secret(CERTIFICATES)]
 _PipelineName = Annotated[str, Field(min_length=1, max_length=253)]
 
 

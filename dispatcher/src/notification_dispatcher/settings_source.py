@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from notification_dispatcher.channels import checks
+from notification_dispatcher.channels.templates import mistake
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.pipeline import Routing
+from notification_dispatcher.secret_values import OF_CHANNELS
 from notification_dispatcher.settings import Fixed, Live, Settings, expectation, is_secret, variables
 from notification_dispatcher.variables import ROUTING_FILE, Variable, channel_secret_file
 
@@ -137,15 +138,17 @@ def _channel_secrets(routing: Routing, files: Mapping[str, str], problems: list[
     for channel in routing.channels:
         problems += [
             f"{Variable.PIPELINE_FILE}: channels.{channel.name}.{channel.kind}.{field}: the template is wrong: {why}."
-            for field, why in checks.bad_templates(channel)
+            for field, source in channel.destination.templates
+            if (why := mistake(source)) is not None
         ]
         for field in channel.secret_refs:
             name = channel_secret_file(channel.name, field)
             if not files.get(name):
                 continue
             found[name] = files[name]
-            if expected := checks.expected_of(channel, field, files[name]):
-                problems.append(f"{name} must hold {expected}. It is a secret: not shown.")
+            shape = OF_CHANNELS[channel.kind, field]
+            if not shape.fits(files[name]):
+                problems.append(f"{name} must hold {shape.expected}. It is a secret: not shown.")
     return found
 
 

@@ -1,15 +1,16 @@
 """What a pipeline's children depend on beside its spec: the Secrets that it refers to.
 
-`reconcile` gathers them here before it builds. A Secret that is missing takes away only what needs it, and the
-condition names it: the rest of the pipeline works.
+`reconcile` gathers them here before it builds. A Secret that is missing, or holds what the dispatcher would refuse,
+takes away only what needs it, and the condition names it: the rest of the pipeline works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from notification_dispatcher.schema import SecretKeyRef
+from notification_dispatcher.secret_values import OF_CHANNELS, OF_VARIABLES, Shape
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
@@ -17,17 +18,18 @@ from notification_operator.resources.base import Context
 from notification_operator.resources.volume_claim import claim_name
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.spec.alerts import AlertMode
-from notification_operator.status import Condition, ConditionType, Reason
+from notification_operator.status import Condition, ConditionType, Reason, Verdict
 from notification_operator.workqueue import Key
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One secret value: where it stands in the spec, where it comes from, and what the dispatcher calls it."""
+    """One secret value: where it stands in the spec, where it comes from, what the dispatcher calls it and expects."""
 
     field: str
     ref: SecretKeyRef
     target: str
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,10 @@ def alert_secrets(pipeline: Pipeline) -> list[Wanted]:
     # Without a webhook the dispatcher tells nobody, which is what the mode asks for.
     if slack is None or pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
         return []
-    wanted = [Wanted("alerts.slack.webhookSecretRef", slack.webhook_secret_ref, Variable.SLACK_ALERT_WEBHOOK_URL.value)]
+    wanted = [_variable("alerts.slack.webhookSecretRef", slack.webhook_secret_ref, Variable.SLACK_ALERT_WEBHOOK_URL)]
     if slack.fallback_secret_ref is not None:
         wanted.append(
-            Wanted("alerts.slack.fallbackSecretRef", slack.fallback_secret_ref, Variable.SLACK_WEBHOOK_URL.value)
+            _variable("alerts.slack.fallbackSecretRef", slack.fallback_secret_ref, Variable.SLACK_WEBHOOK_URL)
         )
     return wanted
 
@@ -100,7 +102,12 @@ def alert_secrets(pipeline: Pipeline) -> list[Wanted]:
 def channel_secrets(pipeline: Pipeline) -> list[Wanted]:
     """What the channels need."""
     return [
-        Wanted(f"channels[{channel.name}].{name}", ref, channel_secret_file(channel.name, name))
+        Wanted(
+            f"channels[{channel.name}].{name}",
+            ref,
+            channel_secret_file(channel.name, name),
+            OF_CHANNELS[channel.kind, name],
+        )
         for channel in pipeline.spec.channels
         for name, ref in channel.secret_refs.items()
     ]
@@ -111,16 +118,20 @@ def queue_secrets(pipeline: Pipeline) -> list[Wanted]:
     database = pipeline.spec.queue.postgresql
     if database is None:
         return []
-    wanted = [Wanted("queue.postgresql.dsnSecretRef", database.dsn_secret_ref, Variable.QUEUE_DSN.value)]
+    wanted = [_variable("queue.postgresql.dsnSecretRef", database.dsn_secret_ref, Variable.QUEUE_DSN)]
     if database.tls is not None:
-        wanted.append(Wanted("queue.postgresql.tls.caSecretRef", database.tls.ca_secret_ref, Variable.QUEUE_CA.value))
+        wanted.append(_variable("queue.postgresql.tls.caSecretRef", database.tls.ca_secret_ref, Variable.QUEUE_CA))
     return wanted
 
 
 def api_secrets(pipeline: Pipeline) -> list[Wanted]:
     """What callers must know."""
     ref = pipeline.spec.api.auth_token_secret_ref
-    return [] if ref is None else [Wanted("api.authTokenSecretRef", ref, Variable.API_TOKEN.value)]
+    return [] if ref is None else [_variable("api.authTokenSecretRef", ref, Variable.API_TOKEN)]
+
+
+def _variable(field: str, ref: SecretKeyRef, variable: Variable) -> Wanted:
+    return Wanted(field, ref, variable.value, OF_VARIABLES[variable])
 
 
 async def _resolve(secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted]) -> Resolved:
@@ -149,7 +160,21 @@ async def _read(secrets: SourceSecrets, namespace: str, wanted: Wanted) -> bytes
         return Problem(
             Reason.SECRET_KEY_MISSING, f"{wanted.field}: the Secret {name} has no key {key}, or it is empty; set it."
         )
+    if not _fits(values[key], wanted.shape):
+        return Problem(
+            Reason.SECRET_INVALID,
+            f"{wanted.field}: the key {key} of the Secret {name} must be {wanted.shape.expected}.",
+        )
     return values[key]
+
+
+def _fits(value: bytes, shape: Shape) -> bool:
+    """Whether the dispatcher would take it: text, of which it leaves the end of the last line away."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return False
+    return shape.fits(text.removesuffix("\n"))
 
 
 def queue_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
@@ -182,41 +207,44 @@ def api_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
 
 
 def alerting_condition(pipeline: Pipeline, resolved: Resolved, *, rules_absent: bool) -> Condition:
-    """Can those be told whom the mode names?"""
+    """Can those be told whom the mode names? Where it names two, both must be."""
     mode = pipeline.spec.alerts.mode
-    if mode is AlertMode.ALERTMANAGER:
-        return _alertmanager_condition(pipeline, rules_absent)
+    halves = []
+    if mode is not AlertMode.ALERTMANAGER:
+        halves.append(_slack_condition(pipeline, resolved))
+    if mode is not AlertMode.IN_PROCESS:
+        halves.append(_alertmanager_condition(pipeline, rules_absent))
+    verdict = next((half for half in halves if half.status == "False"), halves[0])
+    return replace(verdict, message=" ".join(half.message for half in halves))
+
+
+def _slack_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     if pipeline.spec.alerts.slack is None:
-        return Condition(
-            ConditionType.ALERTING_CONFIGURED,
-            "False",
-            Reason.DISABLED,
-            "spec.alerts.slack is not set: nobody is told when something is wrong.",
-        )
+        return _alerting("False", Reason.DISABLED, "spec.alerts.slack is not set: Slack is not told of anything wrong.")
+    problems = [problem.message for problem in resolved.problems]
     # A fallback is there to be used: alerts flow, and the message says what is missing.
-    usable = bool(resolved.values)
-    if resolved.problems and not usable:
-        first = resolved.problems[0]
-        return Condition(ConditionType.ALERTING_CONFIGURED, "False", first.reason, first.message)
-    said = ["Slack has a webhook for alerts.", *(problem.message for problem in resolved.problems)]
-    if mode is AlertMode.BOTH:
-        said.append(_alertmanager_condition(pipeline, rules_absent).message)
-    return Condition(ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, " ".join(said))
+    if not resolved.values:
+        return _alerting("False", resolved.problems[0].reason, " ".join(problems))
+    return _alerting("True", Reason.CONFIGURED, " ".join(["Slack has a webhook for alerts.", *problems]))
 
 
 def _alertmanager_condition(pipeline: Pipeline, rules_absent: bool) -> Condition:
+    mode = pipeline.spec.alerts.mode
     if rules_absent:
-        return Condition(
-            ConditionType.ALERTING_CONFIGURED,
+        return _alerting(
             "False",
             Reason.MONITORING_API_ABSENT,
-            f"alerts.mode is {pipeline.spec.alerts.mode}, but Alertmanager is not told: the cluster has no "
-            "PrometheusRule API. Install prometheus-operator, or set alerts.mode to InProcess.",
+            f"alerts.mode is {mode}, but Alertmanager is not told: the cluster has no PrometheusRule API. Install "
+            "prometheus-operator, or set alerts.mode to InProcess.",
         )
     said = f"Alertmanager is told by the PrometheusRule {pipeline.name}, where a Prometheus selects it."
-    if pipeline.spec.alerts.slack is not None and pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
+    if pipeline.spec.alerts.slack is not None and mode is AlertMode.ALERTMANAGER:
         said += " spec.alerts.slack is not used in this mode."
-    return Condition(ConditionType.ALERTING_CONFIGURED, "True", Reason.CONFIGURED, said)
+    return _alerting("True", Reason.CONFIGURED, said)
+
+
+def _alerting(verdict: Verdict, reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.ALERTING_CONFIGURED, verdict, reason, message)
 
 
 def channels_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:

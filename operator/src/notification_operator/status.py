@@ -46,6 +46,7 @@ class Reason(StrEnum):
     CONFIGURED = "Configured"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105
     SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
     DISABLED = "Disabled"
     SELECTED = "Selected"

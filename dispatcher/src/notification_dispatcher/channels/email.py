@@ -9,12 +9,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses, parseaddr
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiosmtplib
 
@@ -24,42 +23,10 @@ from notification_dispatcher.channels.templates import Text, TextError
 from notification_dispatcher.errors import BlockedAddressError
 from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.secret_values import MailServer
 
-_PORTS = {"smtp": 587, "smtps": 465}
 _PERMANENT = 500
 _MOST_SUBJECT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A mail server, and who we are to it."""
-
-    host: str
-    port: int
-    tls: bool
-    """TLS from the first byte."""
-    starttls: bool
-    user: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-
-
-def server_of(url: str) -> Server:
-    """The server that a URL names. Raises ValueError, without any of it, when it is not such a URL."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    starttls = query.pop("starttls", "always")
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
-        raise ValueError("not an SMTP URL")
-    if query or starttls not in {"always", "never"} or bool(parts.username) != bool(parts.password):
-        raise ValueError("not an SMTP URL")
-    try:
-        port = parts.port or _PORTS[parts.scheme]
-    except ValueError:
-        raise ValueError("not an SMTP URL") from None
-    tls = parts.scheme == "smtps"
-    user = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password else None
-    return Server(parts.hostname, port, tls, not tls and starttls == "always", user, password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +55,7 @@ class Letter:
 class EmailChannel:
     """One mail server, and one kind of letter."""
 
-    def __init__(self, server: Server, letter: Letter, resolver: PublicResolver, *, allow_private: bool) -> None:
+    def __init__(self, server: MailServer, letter: Letter, resolver: PublicResolver, *, allow_private: bool) -> None:
         self._server = server
         self._letter = letter
         self._resolver = resolver

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from notification_dispatcher import pipeline, slack_blocks
 from notification_dispatcher.channels.addresses import PublicResolver
 from notification_dispatcher.channels.base import Channel, Delivery, Outcome
-from notification_dispatcher.channels.email import EmailChannel, Letter, server_of
+from notification_dispatcher.channels.email import EmailChannel, Letter
 from notification_dispatcher.channels.http import HttpClient
-from notification_dispatcher.channels.signing import keys_of
 from notification_dispatcher.channels.slack import SlackChannel
 from notification_dispatcher.channels.templates import DEFAULT_TEXT, Text
 from notification_dispatcher.channels.webhook import WebhookChannel
@@ -18,6 +17,7 @@ from notification_dispatcher.clock import Clock
 from notification_dispatcher.destinations import Apprise, Email, Slack, Webhook
 from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.secret_values import mail_server, signing_keys
 from notification_dispatcher.settings import Live
 
 Channels = Mapping[str, Channel]
@@ -72,7 +72,7 @@ class _Maker:
             self.clock,
             webhook.url or secrets["urlSecretRef"],
             webhook.headers,
-            keys=() if signing is None else keys_of(signing),
+            keys=() if signing is None else signing_keys(signing),
             allow_private=webhook.allow_private_addresses,
         )
 
@@ -83,7 +83,7 @@ class _Maker:
     def _email(self, email: Email, secrets: Mapping[str, str]) -> Channel:
         to = [Text(one) for one in email.to]
         letter = Letter(email.sender, to, Text(email.subject), Text(email.text or DEFAULT_TEXT))
-        server = server_of(secrets["smtpURLSecretRef"])
+        server = mail_server(secrets["smtpURLSecretRef"])
         return EmailChannel(server, letter, self.resolver, allow_private=email.allow_private_addresses)
 
     def _apprise(self, apprise: Apprise, secrets: Mapping[str, str]) -> Channel:

@@ -1,4 +1,4 @@
-"""Signatures of webhooks, by which a receiver knows who sent them. `webhook` signs; `settings_source` checks secrets.
+"""Signatures of webhooks, by which a receiver knows who sent them. `webhook` signs.
 
 Source: Standard Webhooks, github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md, symmetric scheme.
 """
@@ -6,28 +6,8 @@ Source: Standard Webhooks, github.com/standard-webhooks/standard-webhooks, spec/
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Sequence
-
-_PREFIX = "whsec_"
-_KEY_BYTES = range(24, 65)
-
-
-def keys_of(secret: str) -> tuple[bytes, ...]:
-    """The keys that a secret holds. Raises ValueError, without any of it, when that is not what it holds."""
-    keys = []
-    for one in secret.split():
-        try:
-            key = base64.b64decode(one.removeprefix(_PREFIX), validate=True)
-        except binascii.Error:
-            raise ValueError("not base64") from None
-        if not one.startswith(_PREFIX) or len(key) not in _KEY_BYTES:
-            raise ValueError("not a signing secret")
-        keys.append(key)
-    if not keys:
-        raise ValueError("empty")
-    return tuple(keys)
 
 
 def signature(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:

@@ -66,6 +66,15 @@ class Text:
         return "".join(pieces)
 
 
+def mistake(source: str) -> str | None:
+    """Why a text is no template; None: it is one. `settings_source` asks, before it is put in force."""
+    try:
+        Text(source)
+    except TextError as error:
+        return str(error)
+    return None
+
+
 def _names(job: Lease) -> dict[str, Any]:
     return {
         "type": job.type,

@@ -1,0 +1,88 @@
+"""What a pipeline's Secrets may hold: what the dispatcher would refuse goes no further than the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from kubernetes import client
+from prometheus_client import CollectorRegistry
+
+from notification_operator import inputs
+from notification_operator.cluster import Cluster
+from notification_operator.credentials import Credentials
+from notification_operator.fence import Fence
+from notification_operator.metrics import OperatorMetrics
+from notification_operator.source_secrets import SourceSecrets
+from notification_operator.status import ConditionType, Reason
+from notification_operator.workqueue import Key
+from tests.controller.pipelines import parsed
+
+CANARY = "canary-7f3a"
+
+
+class Given(SourceSecrets):
+    """Secrets of which each key holds the same."""
+
+    def __init__(self, value: bytes) -> None:
+        metrics = OperatorMetrics(CollectorRegistry())
+        super().__init__(
+            Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0)), metrics, lambda _: None
+        )
+        self._value = value
+
+    def need(self, reader: Key, names: set[str]) -> None:
+        """They are there."""
+
+    async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  as it is declared
+        return {"key": self._value}
+
+
+REF = {"name": "given", "key": "key"}
+
+
+def channel(kind: str, field: str, **more: Any) -> dict[str, Any]:
+    return {"channels": [{"name": "out", kind: {field: REF, **more}}]}
+
+
+SIGNED = channel("webhook", "signingSecretRef", url="https://example.com")
+MAILED = channel("email", "smtpURLSecretRef", **{"from": "a@example.com", "to": ["b@example.com"]})
+DATABASE = {"queue": {"engine": "PostgreSQL", "postgresql": {"dsnSecretRef": REF}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "condition", "good", "bad"),
+    [
+        ({"alerts": {"slack": {"webhookSecretRef": REF}}}, "AlertingConfigured", "https://x/1", f"ftp://{CANARY}"),
+        ({"api": {"authTokenSecretRef": REF}}, "ApiSecured", "a-token-of-32", f"{CANARY} "),
+        ({"api": {"authTokenSecretRef": REF}}, "ApiSecured", "a-token-of-32", "short"),
+        (DATABASE, "QueueConfigured", "postgresql://u:p@db/jobs", f"host=db password={CANARY}"),
+        (channel("webhook", "urlSecretRef"), "ChannelsConfigured", "https://x/1", f"https://user:{CANARY}@x/1"),
+        (SIGNED, "ChannelsConfigured", "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", CANARY),
+        (channel("slack", "webhookSecretRef"), "ChannelsConfigured", "https://x/1", f"https:/{CANARY}"),
+        (MAILED, "ChannelsConfigured", "smtps://u:p@mail.example.com", f"smtps://mail/{CANARY}"),
+        (channel("apprise", "urlSecretRef"), "ChannelsConfigured", "tgram://1/2", CANARY),
+    ],
+)
+async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
+    spec: dict[str, Any], condition: str, good: str, bad: str
+) -> None:
+    pipeline = parsed(**{"alerts": {}, **spec})
+    taken = await inputs.gather(Given(f"{good}\n".encode()), pipeline)
+    held = taken.context("image:1")
+    assert [*held.slack_alerts.values(), *held.credentials.values()] == [f"{good}\n".encode()]
+    assert all(
+        one.reason in {Reason.CONFIGURED, Reason.DISABLED} for one in taken.conditions(pipeline, rules_absent=False)
+    )
+
+    for value in (bad.encode(), b"\xff\xfe"):
+        refused = await inputs.gather(Given(value), pipeline)
+        held = refused.context("image:1")
+        assert not held.slack_alerts
+        assert not held.credentials
+        found = {one.type: one for one in refused.conditions(pipeline, rules_absent=False)}[ConditionType(condition)]
+        assert (found.status, found.reason) == ("False", Reason.SECRET_INVALID)
+        assert "the key key of the Secret given must be " in found.message
+        assert bad.strip() not in found.message
+        assert CANARY not in found.message
