@@ -53,9 +53,12 @@ def install_crds(cluster: Cluster, paths: Iterable[Path]) -> None:
         return
     apply = ("apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", *files, "-o", "name")
     names = cluster.run_kubectl(*apply).split()
-    # Not --for=condition: it fails on a definition that is so new that it has no conditions at all.
-    established = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
-    cluster.run_kubectl("wait", established, f"--timeout={ESTABLISHED_SECONDS}s", *names)
+    # A definition that is so new that it has no conditions at all is one that kubectl can't wait for a condition of.
+    for name in names:
+        plural = name.partition("/")[2].partition(".")[0]
+        accepted = f"--for=jsonpath={{.status.acceptedNames.plural}}={plural}"
+        cluster.run_kubectl("wait", accepted, f"--timeout={ESTABLISHED_SECONDS}s", name)
+    cluster.run_kubectl("wait", "--for=condition=Established", f"--timeout={ESTABLISHED_SECONDS}s", *names)
 
 
 _RESOURCE = "customresourcedefinition.apiextensions.k8s.io"

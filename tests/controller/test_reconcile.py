@@ -264,6 +264,15 @@ def test_a_paused_pipeline_is_left_alone(cluster: Cluster, namespace: str, booki
     time.sleep(2)
     assert get(cluster, namespace, "service/booking") is None
 
+    # That nothing is changed doesn't mean that nothing is seen.
+    cluster.run_kubectl("-n", namespace, "scale", "deployment/booking", "--replicas=0")
+    paused = eventually(
+        lambda: (found := get(cluster, namespace, "npl", "booking"))["status"]["ready"] == "0/0" and found,
+        "none is left",
+    )
+    assert condition(paused, "DispatcherAvailable")["reason"] == "ScaledToZero"
+    assert paused["status"]["endpoint"]
+
     cluster.run_kubectl(
         "-n", namespace, "patch", "npl", "booking", "--type", "merge", "-p", '{"spec":{"paused":false}}'
     )

@@ -118,6 +118,13 @@ def test_an_autoscaler_takes_the_replicas_over_as_they_are(
     eventually(lambda: get(cluster, namespace, "npl", "booking")["status"]["replicas"] == 5, "five are counted")
     assert get(cluster, namespace, "deployment/booking")["spec"]["replicas"] == 5
 
+    # Of none a HorizontalPodAutoscaler makes nothing, for ever.
+    cluster.run_kubectl("-n", namespace, "scale", "deployment/booking", "--replicas=0")
+    eventually(
+        lambda: get(cluster, namespace, "deployment/booking")["spec"]["replicas"] == 2, "the least that is wanted"
+    )
+    applied(cluster, namespace)
+
     apply(cluster, namespace, manifest(**SHARED, replicas=2))
     eventually(lambda: get(cluster, namespace, "deployment/booking")["spec"]["replicas"] == 2, "two, as it says")
     eventually(lambda: get(cluster, namespace, "hpa/booking") is None, "the autoscaler is gone")

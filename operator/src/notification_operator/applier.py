@@ -83,6 +83,8 @@ class Applier:
     ) -> bytes | None:
         """Make a live object what it should be, if it is ours. Returns it as stored; None where nothing differs."""
         _check_owner(live, pipeline, child, manifest["metadata"]["name"])
+        if _terminating(live):
+            raise ConflictError("it is being deleted, and is made anew once it has gone")
         if compare.same(live, manifest):
             return None
         if operations := ownership.handover(live, manifest):
@@ -93,7 +95,8 @@ class Applier:
 
     async def _remove(self, pipeline: Pipeline, child: Child, name: str) -> None:
         known = self._watches.store(child.kind).get(pipeline.namespace, name)
-        if known is None or not _owned(known.decoded(), pipeline):
+        live = None if known is None else known.decoded()
+        if known is None or live is None or not _owned(live, pipeline) or _terminating(live):
             return
         await self._cluster.delete(child.kind, pipeline.namespace, name, known.meta.uid)
         self._log("child_deleted", pipeline, child, name)
@@ -107,6 +110,11 @@ class Applier:
             kind=child.kind.name,
             child=name,
         )
+
+
+def _terminating(live: Mapping[str, Any]) -> bool:
+    """Whether it only waits for finalizers: what is written to it goes with it."""
+    return "deletionTimestamp" in live["metadata"]
 
 
 def _owned(live: Mapping[str, Any], pipeline: Pipeline) -> bool:

@@ -57,10 +57,10 @@ class Inputs:
     queue: Resolved
     api: Resolved
 
-    def context(self, dispatcher_image: str, *, keda: bool = False) -> Context:
-        """What the builders need of it, and of the cluster."""
+    def context(self, dispatcher_image: str) -> Context:
+        """What the builders need of it."""
         credentials = self.channels.values | self.queue.values | self.api.values
-        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials, keda=keda)
+        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials)
 
     def conditions(self, pipeline: Pipeline, *, rules_absent: bool) -> list[Condition]:
         """What is to be said of it. `rules_absent`: the cluster has no API for alerting rules."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from notification_operator import availability, inputs, monitoring, naming, pods, status
@@ -16,6 +17,7 @@ from notification_operator.applier import Applier
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ForbiddenError, InvalidSpecError
 from notification_operator.kinds import (
+    AUTOSCALER,
     DEPLOYMENT,
     NAMESPACE,
     PIPELINE,
@@ -38,8 +40,12 @@ from notification_operator.resources.service import endpoint
 from notification_operator.selection import looks_at_namespace
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.status import ChildState, ChildStatus, Condition, ConditionType, Reason
-from notification_operator.watching import Watches
+from notification_operator.watching import Served, Watches
 from notification_operator.workqueue import Key, RetryLater
+
+_KEDA = (TRIGGER_AUTHENTICATION, SCALED_OBJECT)
+_AUTOSCALERS = (AUTOSCALER, *_KEDA)
+_JUDGED = ("conditions", "observedGeneration")
 
 
 class Reconciler:
@@ -66,18 +72,28 @@ class Reconciler:
         try:
             pipeline = Pipeline.parse(stored)
         except InvalidSpecError as error:
-            await self._reporter.report(stored, [_applied("False", Reason.INVALID_SPEC, str(error))], _kept(stored))
+            await self._leave(key, stored, _applied("False", Reason.INVALID_SPEC, str(error)))
             return
         if pipeline.spec.paused:
             message = "spec.paused is true: nothing is changed until it is false."
-            await self._reporter.report(stored, [_applied("False", Reason.PAUSED, message)], _kept(stored))
+            await self._leave(key, stored, _applied("False", Reason.PAUSED, message))
             return
-        await self._bring(pipeline, stored)
+        await self._bring(key, pipeline, stored)
 
-    async def _bring(self, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
+    async def _leave(self, key: Key, stored: Mapping[str, Any], why: Condition) -> None:
+        """Change nothing, and go on telling how the dispatchers are: they serve, or don't, all the same."""
+        deployment = self._live(DEPLOYMENT, key)
+        # What else was said of the children is as true as it was.
+        kept = {name: value for name, value in stored.get("status", {}).items() if name not in _JUDGED}
+        conditions = [why, availability.judge(deployment, self._pods(key))]
+        await self._reporter.report(stored, conditions, {**kept, **_counts(deployment)})
+
+    async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline)
-        keda = not any(map(self._watches.absent, (TRIGGER_AUTHENTICATION, SCALED_OBJECT)))
-        context = found.context(self._dispatcher_image, keda=keda)
+        undecided = self._undecided(pipeline)
+        stopped = self._live(DEPLOYMENT, key).get("spec", {}).get("replicas") == 0
+        keda = self._watches.served(*_KEDA) is Served.YES
+        context = replace(found.context(self._dispatcher_image), keda=keda, stopped=stopped)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
@@ -85,35 +101,44 @@ class Reconciler:
                     name=f"{child.kind.name} {pipeline.namespace}/{child.name(pipeline.name)}",
                 )
                 for child in CHILDREN
+                if not (undecided and child.kind in _AUTOSCALERS)
             ]
-        children = [child for task in tasks if (child := task.result()) is not None]
-        deployment = self._live(DEPLOYMENT, pipeline)
+        children = [*(child for task in tasks if (child := task.result()) is not None), *undecided]
+        deployment = self._live(DEPLOYMENT, key)
         conditions = [
             _resources_applied(children),
-            availability.judge(deployment, self._pods(pipeline)),
+            availability.judge(deployment, self._pods(key)),
             *found.conditions(pipeline, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
-            await self._monitoring(pipeline),
+            await self._monitoring(key, pipeline),
         ]
         fields = _fields(pipeline, context, children, deployment)
         await self._reporter.report(stored, conditions, fields)
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
 
-    def _live(self, kind: Kind, pipeline: Pipeline) -> Mapping[str, Any]:
+    def _undecided(self, pipeline: Pipeline) -> list[ChildStatus]:
+        """What is said while nobody knows which autoscaler it should be: the wrong one would fight the right one."""
+        if pipeline.spec.autoscaling is None or self._watches.served(*_KEDA) is not Served.UNKNOWN:
+            return []
+        why = next(
+            (failure for kind in _KEDA if (failure := self._watches.failure(kind)) is not None), "not listed yet"
+        )
+        message = f"autoscaling is left as it is, for it cannot be seen whether the cluster has KEDA: {why}"
+        return [ChildStatus(AUTOSCALER.name, pipeline.name, ChildState.FAILED, message)]
+
+    def _live(self, kind: Kind, key: Key) -> Mapping[str, Any]:
         """The child of this kind that has the pipeline's name, as it was last seen; empty while there is none."""
-        stored = self._watches.store(kind).get(pipeline.namespace, pipeline.name)
+        stored = self._watches.store(kind).get(*key)
         return {} if stored is None else stored.decoded()
 
-    def _pods(self, pipeline: Pipeline) -> list[Pod] | None:
+    def _pods(self, key: Key) -> list[Pod] | None:
         if isinstance(self._watches.failure(POD), ForbiddenError):
             return None
-        return [
-            pods.read(stored.content) for stored in self._watches.store(POD).grouped(pipeline.namespace, pipeline.name)
-        ]
+        return [pods.read(stored.content) for stored in self._watches.store(POD).grouped(*key)]
 
-    async def _monitoring(self, pipeline: Pipeline) -> Condition:
+    async def _monitoring(self, key: Key, pipeline: Pipeline) -> Condition:
         """The verdict on who picks up the ServiceMonitor and the PrometheusRule, as both are."""
-        monitor, rule = (self._live(kind, pipeline) for kind in (SERVICE_MONITOR, PROMETHEUS_RULE))
+        monitor, rule = (self._live(kind, key) for kind in (SERVICE_MONITOR, PROMETHEUS_RULE))
         absent = self._watches.absent(SERVICE_MONITOR)
         if absent or not pipeline.spec.monitoring.service_monitor.enabled:
             return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, None, None))
@@ -157,13 +182,8 @@ def _resources_applied(children: Iterable[ChildStatus]) -> Condition:
 def _fields(
     pipeline: Pipeline, context: Context, children: Iterable[ChildStatus], deployment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    found = deployment.get("status", {})
-    wanted = deployment.get("spec", {}).get("replicas", 1)
-    ready = found.get("readyReplicas", 0)
     return {
-        "ready": f"{ready}/{wanted}",
-        "replicas": found.get("replicas", 0),
-        "readyReplicas": ready,
+        **_counts(deployment),
         "selector": ",".join(f"{key}={value}" for key, value in naming.selector(pipeline.name).items()),
         "endpoint": endpoint(pipeline),
         "image": context.image(pipeline),
@@ -171,7 +191,9 @@ def _fields(
     }
 
 
-def _kept(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What a status that isn't judged anew goes on saying of the children."""
-    previous = stored.get("status", {})
-    return {key: value for key, value in previous.items() if key not in ("conditions", "observedGeneration")}
+def _counts(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """How many dispatchers there are, and how many of them are ready."""
+    found = deployment.get("status", {})
+    wanted = deployment.get("spec", {}).get("replicas", 1)
+    ready = found.get("readyReplicas", 0)
+    return {"ready": f"{ready}/{wanted}", "replicas": found.get("replicas", 0), "readyReplicas": ready}

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -154,6 +155,20 @@ def head(content: bytes | msgspec.Raw) -> ObjectMeta:
     return msgspec.json.decode(content, type=_Head).metadata
 
 
+class Served(Enum):
+    """Whether the API server has a kind. A failure that says nothing of it changes nothing in what was known."""
+
+    UNKNOWN = "unknown"
+    YES = "yes"
+    NO = "no"
+
+    @staticmethod
+    def all(parts: Iterable[Served]) -> Served:
+        """Whether it has all of several."""
+        found = set(parts)
+        return next((one for one in (Served.NO, Served.UNKNOWN) if one in found), Served.YES)
+
+
 class Watch:
     """List and watch one kind into a store, for ever: the loop that survives every error."""
 
@@ -166,12 +181,9 @@ class Watch:
         self.synced = asyncio.Event()
         """Set once the first list is in, or its API is known to be absent."""
         self.failure: ApiError | None = None
-        """Why the last try failed; None while it works. NotFoundError: the API is absent."""
-
-    @property
-    def absent(self) -> bool:
-        """The API server doesn't have this kind."""
-        return isinstance(self.failure, NotFoundError)
+        """Why the last try failed; None while it works."""
+        self.served = Served.UNKNOWN
+        """Whether the API server has this kind, as it last said."""
 
     async def run(self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]) -> None:
         """Keep the store current until cancelled. `turned` is called when it begins or ceases to work."""
@@ -195,6 +207,7 @@ class Watch:
         contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
         self._store.replace(contents, namespace=namespace, version=int(version))
         healed, self.failure = self.failure is not None, None
+        self.served = Served.YES
         self.synced.set()
         if healed:
             turned()
@@ -225,18 +238,21 @@ class Watch:
         """Note the failure; returns how many seconds to wait before the next try."""
         known, self.failure = self.failure, error
         self._failures += 1
-        if self.absent and self._kind.optional:
+        absent = isinstance(error, NotFoundError)
+        if absent:
+            self.served = Served.NO
+        if absent and self._kind.optional:
             self._store.replace((), namespace=namespace, version=None)
         else:
             self._metrics.watch_restarts.labels(self._kind.name).inc()
         if type(known) is not type(error):
-            if self.absent and self._kind.optional:
+            if absent and self._kind.optional:
                 logger.info("watch", action="api_absent", kind=self._kind.name)
             else:
                 logger.warning("watch", action="watch_failed", kind=self._kind.name, why=str(error))
             self.synced.set()
             turned()
-        return _ABSENT_POLL if self.absent else _backoff(self._failures)
+        return _ABSENT_POLL if absent else _backoff(self._failures)
 
 
 class Watches:
@@ -268,9 +284,13 @@ class Watches:
         """Why this kind cannot be watched, in one of the namespaces at least; None where it works."""
         return next((watch.failure for watch in self._watches[kind] if watch.failure is not None), None)
 
+    def served(self, *kinds: Kind) -> Served:
+        """Whether the API server has all of these kinds."""
+        return Served.all(watch.served for kind in kinds for watch in self._watches[kind])
+
     def absent(self, kind: Kind) -> bool:
         """The API server doesn't have this kind."""
-        return any(watch.absent for watch in self._watches[kind])
+        return self.served(kind) is Served.NO
 
     async def synced(self) -> None:
         """Wait until each kind was listed once, or is known not to work."""

@@ -76,9 +76,9 @@ class Hand:
         secret = {"metadata": {"name": "slack"}, "data": {"url": b64encode(url.encode()).decode()}}
         await self._call("POST", SECRET.path(self._namespace), secret)
 
-    async def create(self, name: str = NAME) -> None:
-        """Apply the smallest pipeline."""
-        self._changed(await self._call("POST", PIPELINE.path(self._namespace), manifest(name)))
+    async def create(self, name: str = NAME, **spec: Any) -> None:
+        """Apply a pipeline, the smallest one where nothing else is said."""
+        self._changed(await self._call("POST", PIPELINE.path(self._namespace), manifest(name, **spec)))
 
     async def change(self, spec: Mapping[str, Any]) -> None:
         """Change its spec."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MONITORING = "monitoring.coreos.com"
 DRAIN = {"workers": {"drainTimeout": "40s"}}
+DATABASE = {"engine": "PostgreSQL", "postgresql": {"dsnSecretRef": {"name": "database", "key": "uri"}}}
+AUTOSCALED: dict[str, Any] = {"queue": DATABASE, "autoscaling": {}}
 DEPLOYMENT = ("Deployment", NAME)
 SERVICE = ("Service", NAME)
 
@@ -145,6 +148,37 @@ async def test_a_denied_permission_is_told_and_asked_for_ever_more_slowly_and_he
         await asyncio.sleep(5)  # the first tries come quickly
         assert await counted(broken, lambda call: call.verb != "watch", 10) <= 30
     await broken.right()
+
+
+async def test_an_autoscaler_is_chosen_only_when_it_is_known_whether_there_is_keda(broken: Rig) -> None:
+    autoscaler = (kinds.AUTOSCALER.name, NAME)
+
+    def unseen() -> bool:
+        found = condition(broken.view.pipeline(NAME), "ResourcesApplied")
+        return found.get("reason") == "ApplyFailed" and "whether the cluster has KEDA" in found["message"]
+
+    def mended() -> bool:
+        return condition(broken.view.pipeline(NAME), "ResourcesApplied").get("reason") == "Applied"
+
+    with broken.proxy.fault(lambda call: call.group == "keda.sh", refused(403)):
+        await broken.hand.prepare()
+        broken.operator.start()
+        await broken.hand.create(**AUTOSCALED)
+        await broken.until(unseen, "the condition says what isn't known")
+        await broken.until(lambda: DEPLOYMENT in broken.view.objects, "the rest is there")
+        assert autoscaler not in broken.view.objects
+    await broken.until(lambda: autoscaler in broken.view.objects and mended(), "there is no KEDA, and it scales by CPU")
+
+    # What was known stays known: no outage makes it look as if KEDA had come.
+    with broken.proxy.fault(lambda call: call.group == "keda.sh", refused(503)):
+        refusals = broken.proxy.count(lambda call: call.group == "keda.sh")
+        async with asyncio.timeout(60):
+            while broken.proxy.count(lambda call: call.group == "keda.sh") < refusals + 4:  # noqa: ASYNC110  it counts
+                await asyncio.sleep(0.1)
+        await broken.hand.change({"alerts": {"failureThreshold": 7}})
+        await broken.until(mended, "it is brought to its spec as before")
+        assert not broken.proxy.count(lambda call: call.verb == "delete" and call.resource == kinds.AUTOSCALER.plural)
+        assert autoscaler in broken.view.objects
 
 
 async def test_a_namespace_that_goes_takes_all_with_it_and_is_served_when_it_comes_back(broken: Rig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -38,7 +39,7 @@ def render(pipeline: Pipeline, dispatcher_image: str, *, keda: bool) -> list[Man
     given = Inputs(
         *(Resolved({item.target: _placeholder(item) for item in part}) for part in inputs.references(pipeline))
     )
-    context = given.context(dispatcher_image, keda=keda)
+    context = replace(given.context(dispatcher_image), keda=keda)
     return [_offline(manifest) for manifest in resources.desired(pipeline, context)]
 
 

@@ -30,6 +30,9 @@ class Context:
     keda: bool = False
     """The cluster has KEDA's API."""
 
+    stopped: bool = False
+    """The Deployment is there, and has no dispatchers."""
+
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """File in the dispatcher's folder of settings → the secret it holds."""
 
