@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from itertools import product
 from typing import Any
 
@@ -262,11 +263,26 @@ def test_pods_are_shaped_as_the_spec_says() -> None:
         }
     ]
     assert pod["serviceAccountName"] == "mailer"
-    assert of_kind("ServiceAccount", **SHAPED) is None
     assert pod["containers"][0]["resources"] == {
         "requests": {"cpu": "1", "memory": "1Gi"},
         "limits": {"cpu": "1500m", "memory": "1536Mi"},
     }
+
+
+def test_the_own_account_stays_when_pods_run_as_another() -> None:
+    """Pods of the old template run as it until the last of them is gone, and again when the change is taken back."""
+    accounts = [desired(parsed(**spec), CONTEXT)[0] for spec in ({}, {"serviceAccountName": "mailer"})]
+    assert accounts[0] == accounts[1]
+    assert accounts[0]["kind"] == "ServiceAccount"
+
+
+def test_deliveries_go_to_pods_and_anywhere_but_where_clouds_hand_out_credentials() -> None:
+    deliveries, dns = the("NetworkPolicy", networkPolicy={"enabled": True})["egress"]
+    assert {"namespaceSelector": {}} in deliveries["to"]
+    kept_out = [ip_network(one) for peer in deliveries["to"] for one in peer.get("ipBlock", {}).get("except", [])]
+    for address in ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fe80::1"):
+        assert any(ip_address(address) in network for network in kept_out), address
+    assert dns == {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 
 
 def test_resources_that_are_set_replace_the_default_as_a_whole() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from notification_operator import naming
 from notification_operator.kinds import NETWORK_POLICY
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child, written
 from notification_operator.resources.service import PORT_NAME
 
-_ANYWHERE_BUT_LINK_LOCAL = (
+_ANYWHERE_BUT_METADATA: Sequence[Manifest] = (
+    # Some networks, Cilium's among them, don't count pods to any block of addresses.
+    {"namespaceSelector": {}},
     {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+    # The second is where Amazon's instances find their metadata, and credentials, over IPv6.
+    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128"]}},
 )
 
 # A cache on the node answers at a link-local address.
@@ -30,6 +35,6 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
             "podSelector": {"matchLabels": naming.selector(pipeline.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [rule],
-            "egress": [{"to": list(_ANYWHERE_BUT_LINK_LOCAL)}, {"ports": _DNS}],
+            "egress": [{"to": list(_ANYWHERE_BUT_METADATA)}, {"ports": _DNS}],
         }
     }

@@ -7,8 +7,6 @@ from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
 
 
-def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
-    """The ServiceAccount, unless the pipeline names one that is there."""
-    if pipeline.spec.service_account_name:
-        return None
+def build(pipeline: Pipeline, _context: Context) -> Manifest:
+    """The ServiceAccount `<name>`; also where the pipeline names another: older pods still run as this one."""
     return child(SERVICE_ACCOUNT, pipeline, pipeline.name) | {"automountServiceAccountToken": False}

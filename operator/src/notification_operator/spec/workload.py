@@ -191,8 +191,8 @@ class NetworkPolicy(ApiModel):
 
     enabled: bool = Field(
         default=False,
-        description="Create one: calls reach the API's port alone; deliveries go anywhere but to link-local addresses, "
-        "where clouds hand out credentials.",
+        description="Create one: calls reach the API's port alone; deliveries go anywhere but to the addresses where "
+        "clouds hand out credentials.",
     )
     ingress_from: tuple[NetworkPeer, ...] = Field(
         default=(),
