@@ -154,6 +154,8 @@ INVALID = [
         "existingClaim has a size and a class of its own",
         {"queue": {"persistence": {"existingClaim": "mine", "size": "1Gi"}}},
     ),
+    ("queue.persistence.existingClaim", {"queue": {"persistence": {"existingClaim": ""}}}),
+    ("queue.persistence.existingClaim", {"queue": {"persistence": {"existingClaim": "Not a name"}}}),
     (
         "queue.postgresql.schema",
         {"queue": {"engine": "PostgreSQL", "postgresql": {**POSTGRESQL["queue"]["postgresql"], "schema": "a-b"}}},

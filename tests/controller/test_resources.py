@@ -180,6 +180,15 @@ def test_a_queue_on_a_volume_has_one_dispatcher_at_a_time() -> None:
     assert data["persistentVolumeClaim"] == {"claimName": "booking-queue"}
 
 
+def test_an_empty_class_is_no_class() -> None:
+    def claimed(**persistence: Any) -> Any:
+        return the("PersistentVolumeClaim", queue={"persistence": persistence}).get("storageClassName")
+
+    assert claimed() is None
+    assert claimed(storageClassName="") == ""
+    assert claimed(storageClassName="fast") == "fast"
+
+
 def test_a_claim_that_is_there_is_used_and_left_alone() -> None:
     spec: dict[str, Any] = {"queue": {"persistence": {"existingClaim": "mine"}}}
     assert of_kind("PersistentVolumeClaim", **spec) is None

@@ -11,14 +11,14 @@ from notification_operator.resources.base import Context, Manifest, child
 def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
     """The claim `<name>-queue`; None where the queue has no volume, or one that is there already."""
     wanted = pipeline.spec.queue.persistence
-    if wanted is None or wanted.existing_claim:
+    if wanted is None or wanted.existing_claim is not None:
         return None
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": wanted.claimed_size.canonical}},
     }
-    # Left out, it is the cluster's default; an empty one would mean: no class at all.
-    if wanted.storage_class_name:
+    # Left out, it is the cluster's default; an empty one means: no class at all.
+    if wanted.storage_class_name is not None:
         spec["storageClassName"] = wanted.storage_class_name
     return child(VOLUME_CLAIM, pipeline, naming.queue(pipeline.name)) | {"spec": spec}
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from notification_dispatcher.queue_names import SCHEMA_PATTERN
 from notification_dispatcher.schema import ApiModel, Duration, Enumeration, SecretKeyRef, rules
 from notification_operator.spec.quantity import Quantity, same_or_less
-from notification_operator.spec.values import OptionalObjectName
+from notification_operator.spec.values import ObjectName, OptionalObjectName
 
 _ENGINE_FIXED = (
     "queue.engine cannot be changed: the jobs that wait would stay behind in the old queue. Make a second pipeline "
@@ -76,9 +76,11 @@ class Persistence(ApiModel):
         default=None, description="Size of the volume that is made. It can grow, if its class allows it. Default: 1Gi."
     )
     storage_class_name: OptionalObjectName | None = Field(
-        default=None, description="Class of that volume. Default: the cluster's own default class."
+        default=None,
+        description='Class of that volume; "" is no class: a volume that is there without one. Default: the cluster\'s '
+        "own default class.",
     )
-    existing_claim: OptionalObjectName | None = Field(
+    existing_claim: ObjectName | None = Field(
         default=None,
         description="Name of a PersistentVolumeClaim that is there and is to be used. It outlives the pipeline. "
         "Default: one is made, and goes with the pipeline.",
