@@ -25,6 +25,7 @@ def build(pipeline: Pipeline, context: Context) -> Manifest | None:
         latency_threshold_ms=alerts.latency_threshold.milliseconds,
         runbook_url=alerts.runbook_url,
         dashboard_url=alerts.dashboard_url,
+        at_rest=pipeline.spec.replicas == 0,
         # Without a webhook the dispatcher tells nobody, whatever it should do.
         dispatcher_tells=alerts.mode is AlertMode.IN_PROCESS and bool(context.slack_alerts),
         slo=wanted.slo,
