@@ -72,13 +72,17 @@ clean: ## Remove everything that make made, but the cached binaries
 bench-dispatcher: $(READY) ## Measure the dispatcher beside its peers and bare aiohttp (6 minutes)
 	@exec $(BIN)/python -m bench.dispatcher --json-file build/bench-dispatcher.json $(BENCH_FLAGS)
 
+.PHONY: bench-operator
+bench-operator: $(READY) ## Measure the operator beside a bare client that writes the same (25 minutes)
+	@exec $(BIN)/python -m bench.operator --json-file build/bench-operator.json $(BENCH_FLAGS)
+
 ##@ More
 
 .PHONY: help
 help: ## This text
 	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(READY) ## Only prepare .venv, from the lock file
