@@ -227,7 +227,6 @@ FORBIDDEN_CHANGES = [
     ("queue.engine cannot be changed", {}, POSTGRESQL),
     ("queue.engine cannot be changed", POSTGRESQL, {}),
     ("queue.persistence cannot be removed", {"queue": {"persistence": VOLUME}}, {}),
-    ("size can only grow", {"queue": {"persistence": VOLUME}}, {"queue": {"persistence": {**VOLUME, "size": "1Gi"}}}),
     ("storageClassName cannot be changed", {"queue": {"persistence": VOLUME}}, PERSISTENT),
     ("existingClaim cannot be changed", PERSISTENT, {"queue": {"persistence": {"existingClaim": "mine"}}}),
     (
@@ -247,9 +246,9 @@ def test_a_change_that_would_leave_jobs_behind_is_refused(
         apply(cluster, namespace, manifest(**after))
 
 
-def test_a_volume_may_grow(cluster: Cluster, namespace: str) -> None:
-    apply(cluster, namespace, manifest(queue={"persistence": VOLUME}))
-    apply(cluster, namespace, manifest(queue={"persistence": {**VOLUME, "size": "3Gi"}}))
+def test_a_volume_may_grow_and_a_growth_that_was_refused_be_taken_back(cluster: Cluster, namespace: str) -> None:
+    for size in ("2Gi", "300Ti", "2Gi"):
+        apply(cluster, namespace, manifest(queue={"persistence": {**VOLUME, "size": size}}))
 
 
 def test_scaling_is_refused_where_the_queue_is_one_file(cluster: Cluster, namespace: str) -> None:

@@ -73,7 +73,8 @@ async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
     held = taken.context("image:1")
     assert [*held.slack_alerts.values(), *held.credentials.values()] == [f"{good}\n".encode()]
     assert all(
-        one.reason in {Reason.CONFIGURED, Reason.DISABLED} for one in taken.conditions(pipeline, rules_absent=False)
+        one.reason in {Reason.CONFIGURED, Reason.DISABLED}
+        for one in taken.conditions(pipeline, held, rules_absent=False)
     )
 
     for value in (bad.encode(), b"\xff\xfe"):
@@ -81,7 +82,9 @@ async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
         held = refused.context("image:1")
         assert not held.slack_alerts
         assert not held.credentials
-        found = {one.type: one for one in refused.conditions(pipeline, rules_absent=False)}[ConditionType(condition)]
+        found = {one.type: one for one in refused.conditions(pipeline, held, rules_absent=False)}[
+            ConditionType(condition)
+        ]
         assert (found.status, found.reason) == ("False", Reason.SECRET_INVALID)
         assert "the key key of the Secret given must be " in found.message
         assert bad.strip() not in found.message

@@ -180,6 +180,15 @@ def test_a_queue_on_a_volume_has_one_dispatcher_at_a_time() -> None:
     assert data["persistentVolumeClaim"] == {"claimName": "booking-queue"}
 
 
+@pytest.mark.parametrize(
+    ("live", "asked"),
+    [(None, "2Gi"), ("1Gi", "2Gi"), ("2048Mi", "2Gi"), ("3Gi", "3Gi"), ("5e9", "5e9"), ("1Ei", "1Ei")],
+)
+def test_a_claim_that_was_grown_by_hand_keeps_its_size(live: str | None, asked: str) -> None:
+    claim = the("PersistentVolumeClaim", replace(CONTEXT, claimed=live), **PERSISTENT)
+    assert claim["resources"]["requests"]["storage"] == asked
+
+
 def test_an_empty_class_is_no_class() -> None:
     def claimed(**persistence: Any) -> Any:
         return the("PersistentVolumeClaim", queue={"persistence": persistence}).get("storageClassName")

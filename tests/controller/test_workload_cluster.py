@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from notification_operator.pipeline import Pipeline
+from notification_operator.resources import volume_claim
+from notification_operator.resources.base import Context
 from tests.cluster import Cluster, install_crds
 from tests.cluster.crds import keda_crds
 from tests.controller.pipelines import (
@@ -30,16 +34,16 @@ def secret(cluster: Cluster, namespace: str, name: str, key: str, value: str) ->
     cluster.run_kubectl("-n", namespace, "create", "secret", "generic", name, f"--from-literal={key}={value}")
 
 
-def applied(cluster: Cluster, namespace: str, name: str = "booking") -> dict[str, Any]:
-    """The pipeline, once its children are as its stored spec says."""
+def applied(cluster: Cluster, namespace: str, reason: str = "Applied") -> dict[str, Any]:
+    """The pipeline, once its stored spec was looked at and its children are as it says, or could not be."""
 
     def look() -> dict[str, Any] | None:
-        pipeline: dict[str, Any] = get(cluster, namespace, "npl", name)
+        pipeline: dict[str, Any] = get(cluster, namespace, "npl", "booking")
         found = condition(pipeline, "ResourcesApplied")
         current = found.get("observedGeneration") == pipeline["metadata"]["generation"]
-        return pipeline if current and found["status"] == "True" else None
+        return pipeline if current and found["reason"] == reason else None
 
-    return eventually(look, f"the children of {name} are applied")
+    return eventually(look, f"the outcome is {reason}")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,73 @@ def test_a_volume_is_made_grows_and_goes_with_the_pipeline(
     assert "booking-queue" in condition(pipeline, "QueueConfigured")["message"]
     cluster.run_kubectl("-n", namespace, "delete", "npl", "booking", "--timeout=20s")
     eventually(lambda: get(cluster, namespace, "pvc/booking-queue") is None, "the volume goes with it", 60)
+
+
+@pytest.fixture
+def volume(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
+    """A class that lets volumes grow, and a volume of it. Nobody makes volumes here, or makes them larger."""
+    of_class = {"storageClassName": namespace, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/queue"}}
+    for made in (
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "provisioner": "example.com/none",
+            "allowVolumeExpansion": True,
+        },
+        {"apiVersion": "v1", "kind": "PersistentVolume", "spec": {**of_class, "capacity": {"storage": "2Gi"}}},
+    ):
+        cluster.run_kubectl("apply", "-f", "-", stdin=json.dumps({**made, "metadata": {"name": namespace}}))
+    yield {"size": "2Gi", "storageClassName": namespace}
+    cluster.run_kubectl("delete", f"storageclass/{namespace}", f"persistentvolume/{namespace}", "--wait=false")
+
+
+def test_a_volume_keeps_what_was_added_by_hand_and_a_growth_can_be_taken_back(
+    cluster: Cluster, namespace: str, operator: OperatorProcess, volume: dict[str, Any]
+) -> None:
+    slack_secret(cluster, namespace)
+
+    def persistent(size: str) -> None:
+        apply(cluster, namespace, manifest(queue={"persistence": {**volume, "size": size}}))
+
+    def size() -> str:
+        found: str = get(cluster, namespace, "pvc/booking-queue")["spec"]["resources"]["requests"]["storage"]
+        return found
+
+    persistent("2Gi")
+    applied(cluster, namespace)
+    eventually(lambda: get(cluster, namespace, "pvc/booking-queue")["status"]["phase"] == "Bound", "it is bound")
+    by_hand = {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}
+    cluster.run_kubectl("-n", namespace, "patch", "pvc/booking-queue", "-p", json.dumps(by_hand))
+
+    def told() -> bool:
+        return "keeps its 3Gi" in condition(get(cluster, namespace, "npl", "booking"), "QueueConfigured")["message"]
+
+    eventually(told, "a condition says that it is larger")
+    cluster.run_kubectl("-n", namespace, "create", "quota", "storage", "--hard=requests.storage=4Gi")
+    eventually(lambda: get(cluster, namespace, "quota/storage").get("status", {}).get("used"), "the quota counts")
+    persistent("5Gi")
+    applied(cluster, namespace, "ApplyFailed")
+    persistent("1Gi")
+    applied(cluster, namespace)
+    assert size() == "3Gi"
+    persistent("4Gi")
+    applied(cluster, namespace)
+    assert size() == "4Gi"
+
+
+def test_a_volume_is_not_deleted_by_a_change_of_the_spec(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    """The API server refuses to take persistence away; were it not so, the jobs would be there still."""
+    slack_secret(cluster, namespace)
+    apply(cluster, namespace, manifest())
+    pipeline = applied(cluster, namespace)
+    persistent = Pipeline.parse({**pipeline, "spec": manifest(**PERSISTENT)["spec"]})
+    claim = volume_claim.build(persistent, Context("image:1"))
+    cluster.run_kubectl("apply", "-f", "-", stdin=json.dumps(claim))
+    apply(cluster, namespace, manifest(workers={"concurrency": 2}))
+    applied(cluster, namespace)
+    assert "deletionTimestamp" not in get(cluster, namespace, "pvc/booking-queue")["metadata"]
 
 
 def test_a_database_or_token_that_is_missing_is_named_and_heals(

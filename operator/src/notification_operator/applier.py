@@ -42,7 +42,8 @@ class Applier:
             return ChildStatus(child.kind.name, name, ChildState.UNAVAILABLE, f"{child.kind.name} is not installed")
         try:
             if manifest is None:
-                await self._remove(pipeline, child, name)
+                if not child.kept:
+                    await self._remove(pipeline, child, name)
                 return None
             await self._apply(pipeline, child, compare.stamped(manifest))
         except OwnershipError as error:

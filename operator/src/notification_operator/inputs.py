@@ -15,7 +15,7 @@ from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context
-from notification_operator.resources.volume_claim import claim_name
+from notification_operator.resources.volume_claim import claim_name, kept_size
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.spec.alerts import AlertMode
 from notification_operator.status import Condition, ConditionType, Reason, Verdict
@@ -62,10 +62,10 @@ class Inputs:
         credentials = self.channels.values | self.queue.values | self.api.values
         return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials)
 
-    def conditions(self, pipeline: Pipeline, *, rules_absent: bool) -> list[Condition]:
+    def conditions(self, pipeline: Pipeline, context: Context, *, rules_absent: bool) -> list[Condition]:
         """What is to be said of it. `rules_absent`: the cluster has no API for alerting rules."""
         return [
-            queue_condition(pipeline, self.queue),
+            queue_condition(pipeline, self.queue, kept_size(pipeline, context)),
             channels_condition(pipeline, self.channels),
             api_condition(pipeline, self.api),
             alerting_condition(pipeline, self.alerts, rules_absent=rules_absent),
@@ -177,8 +177,8 @@ def _fits(value: bytes, shape: Shape) -> bool:
     return shape.fits(text.removesuffix("\n"))
 
 
-def queue_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
-    """Can the queue be reached, and does it outlive the pods?"""
+def queue_condition(pipeline: Pipeline, resolved: Resolved, kept_size: str | None) -> Condition:
+    """Can the queue be reached, and does it outlive the pods? `kept_size`: its volume's, where less is asked for."""
     if resolved.problems:
         return _failed(ConditionType.QUEUE_CONFIGURED, resolved)
     claim = claim_name(pipeline)
@@ -186,6 +186,8 @@ def queue_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
         message = "Jobs wait in PostgreSQL, which all dispatchers share."
     elif claim is not None:
         message = f"Jobs wait in a file on the volume {claim}."
+        if kept_size is not None:
+            message += f" It keeps its {kept_size}, more than queue.persistence.size: it cannot be made smaller."
     else:
         message = "Jobs wait in a file of the pod, and go with it; spec.queue.persistence keeps them on a volume."
     return Condition(ConditionType.QUEUE_CONFIGURED, "True", Reason.CONFIGURED, message)

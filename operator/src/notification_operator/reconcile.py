@@ -16,6 +16,7 @@ from notification_operator import availability, inputs, monitoring, naming, pods
 from notification_operator.applier import Applier
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ForbiddenError, InvalidSpecError
+from notification_operator.inputs import Inputs
 from notification_operator.kinds import (
     AUTOSCALER,
     DEPLOYMENT,
@@ -28,6 +29,7 @@ from notification_operator.kinds import (
     SCALED_OBJECT,
     SERVICE_MONITOR,
     TRIGGER_AUTHENTICATION,
+    VOLUME_CLAIM,
     Kind,
 )
 from notification_operator.monitoring import MonitoringView
@@ -91,9 +93,7 @@ class Reconciler:
     async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline)
         undecided = self._undecided(pipeline)
-        stopped = self._live(DEPLOYMENT, key).get("spec", {}).get("replicas") == 0
-        keda = self._watches.served(*_KEDA) is Served.YES
-        context = replace(found.context(self._dispatcher_image), keda=keda, stopped=stopped)
+        context = self._context(key, found)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
@@ -108,7 +108,7 @@ class Reconciler:
         conditions = [
             _resources_applied(children),
             availability.judge(deployment, self._pods(key)),
-            *found.conditions(pipeline, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
+            *found.conditions(pipeline, context, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
             await self._monitoring(key, pipeline),
         ]
         fields = _fields(pipeline, context, children, deployment)
@@ -116,19 +116,27 @@ class Reconciler:
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
 
+    def _context(self, key: Key, found: Inputs) -> Context:
+        """What the builders need: what the Secrets gave, and the little that they must know of what is live."""
+        claim = self._live(VOLUME_CLAIM, key, naming.queue(key.name))
+        return replace(
+            found.context(self._dispatcher_image),
+            keda=self._watches.served(*_KEDA) is Served.YES,
+            stopped=self._live(DEPLOYMENT, key).get("spec", {}).get("replicas") == 0,
+            claimed=claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage"),
+        )
+
     def _undecided(self, pipeline: Pipeline) -> list[ChildStatus]:
         """What is said while nobody knows which autoscaler it should be: the wrong one would fight the right one."""
         if pipeline.spec.autoscaling is None or self._watches.served(*_KEDA) is not Served.UNKNOWN:
             return []
-        why = next(
-            (failure for kind in _KEDA if (failure := self._watches.failure(kind)) is not None), "not listed yet"
-        )
+        why = next(filter(None, map(self._watches.failure, _KEDA)), "it was not listed yet")
         message = f"autoscaling is left as it is, for it cannot be seen whether the cluster has KEDA: {why}"
         return [ChildStatus(AUTOSCALER.name, pipeline.name, ChildState.FAILED, message)]
 
-    def _live(self, kind: Kind, key: Key) -> Mapping[str, Any]:
-        """The child of this kind that has the pipeline's name, as it was last seen; empty while there is none."""
-        stored = self._watches.store(kind).get(*key)
+    def _live(self, kind: Kind, key: Key, name: str | None = None) -> Mapping[str, Any]:
+        """The child of this name (None: the pipeline's), as it was last seen; empty while there is none."""
+        stored = self._watches.store(kind).get(key.namespace, name or key.name)
         return {} if stored is None else stored.decoded()
 
     def _pods(self, key: Key) -> list[Pod] | None:

@@ -39,6 +39,8 @@ class Child(NamedTuple):
     kind: Kind
     name: Callable[[str], str]
     build: Callable[[Pipeline, Context], Manifest | None]
+    kept: bool = False
+    """It goes with the pipeline alone, whatever becomes of the spec: jobs lie on it."""
 
 
 CHILDREN: Sequence[Child] = (
@@ -47,7 +49,7 @@ CHILDREN: Sequence[Child] = (
     Child(kinds.SECRET, naming.slack_alerts, secrets.build_slack_alerts),
     Child(kinds.SECRET, naming.credentials, secrets.build_credentials),
     Child(kinds.SERVICE, _same, service.build),
-    Child(kinds.VOLUME_CLAIM, naming.queue, volume_claim.build),
+    Child(kinds.VOLUME_CLAIM, naming.queue, volume_claim.build, kept=True),
     Child(kinds.DEPLOYMENT, _same, deployment.build),
     Child(kinds.AUTOSCALER, _same, autoscaler.build),
     Child(kinds.TRIGGER_AUTHENTICATION, _same, scaled_object.build_authentication),

@@ -33,6 +33,9 @@ class Context:
     stopped: bool = False
     """The Deployment is there, and has no dispatchers."""
 
+    claimed: str | None = None
+    """The size that the live claim of the queue asks for, if there is one."""
+
     credentials: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """File in the dispatcher's folder of settings → the secret it holds."""
 

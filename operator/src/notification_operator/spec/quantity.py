@@ -1,12 +1,13 @@
 """Amounts of CPU, memory and storage as Kubernetes writes them: `50m`, `96Mi`, `1Gi`.
 
-`workload` and `queue` are made of them. The API server stores each in one canonical form, whatever a person wrote: the
-builders write that form, so that what is live can be compared with what is wanted.
+`workload` and `queue` are made of them. The API server stores each in one canonical form, whatever a person wrote, and
+rounds it up to a thousandth: the builders write that form, so that what is live can be compared with what is wanted.
 Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,21 +16,14 @@ from typing import Any, Self
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
-_PARTS = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+_PARTS = re.compile(r"([0-9.]+)(?:[eE]([-+]?[0-9]+)|([a-zA-Z]*))")
 _LARGEST = 2**53
+_THOUSAND = Fraction(1000)
 
-_BINARY: dict[str, Fraction | int] = {"Ti": 2**40, "Gi": 2**30, "Mi": 2**20, "Ki": 2**10, "": 1}
-_DECIMAL: dict[str, Fraction | int] = {
-    "T": 10**12,
-    "G": 10**9,
-    "M": 10**6,
-    "k": 10**3,
-    "": 1,
-    "m": Fraction(1, 10**3),
-    "u": Fraction(1, 10**6),
-}
-_UNITS: dict[str, Fraction] = {unit: Fraction(size) for unit, size in (*_BINARY.items(), *_DECIMAL.items())}
+_BINARY = {unit: Fraction(1024) ** power for power, unit in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))}
+_DECIMAL = {unit: _THOUSAND**power for power, unit in enumerate(("m", "", "k", "M", "G", "T", "P", "E"), start=-1)}
+_UNITS = {**_BINARY, **_DECIMAL, "u": _THOUSAND**-2, "n": _THOUSAND**-3}
 
 
 class Quantity(str):
@@ -40,22 +34,22 @@ class Quantity(str):
     @property
     def amount(self) -> Fraction:
         """The amount, in cores or bytes."""
-        number, unit = self._parts()
-        return Fraction(number) * _UNITS[unit]
+        number, exponent, unit = self._parts()
+        return Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _UNITS[unit])
 
     @property
     def canonical(self) -> str:
         """The form that the API server stores: no fraction, and the largest unit that allows it."""
-        amount, unit = self.amount, self._parts()[1]
+        amount = Fraction(math.ceil(self.amount * 1000), 1000)
         # Below one KiB the server writes bytes, and a fraction of one can only be written decimally.
-        binary = unit.endswith("i") and amount >= _BINARY["Ki"] and amount.denominator == 1
+        binary = self._parts()[2].endswith("i") and amount >= _BINARY["Ki"] and amount.denominator == 1
         units = _BINARY if binary else _DECIMAL
-        return next(f"{amount / _UNITS[one]}{one}" for one in units if not amount % _UNITS[one])
+        return next(f"{amount / units[one]}{one}" for one in reversed(units) if not amount % units[one])
 
-    def _parts(self) -> tuple[str, str]:
+    def _parts(self) -> tuple[str, str, str]:
         found = _PARTS.fullmatch(self)
-        assert found is not None  # noqa: S101  the pattern saw to it
-        return found[1], found[2]
+        assert found is not None  # noqa: S101  the pattern saw to it, or the API server
+        return found[1], found[2] or "", found[3] or ""
 
     @classmethod
     def _check(cls, value: str) -> Self:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.queue_names import SCHEMA_PATTERN
 from notification_dispatcher.schema import ApiModel, Duration, Enumeration, SecretKeyRef, rules
-from notification_operator.spec.quantity import Quantity, same_or_less
+from notification_operator.spec.quantity import Quantity
 from notification_operator.spec.values import ObjectName, OptionalObjectName
 
 _ENGINE_FIXED = (
@@ -65,15 +65,13 @@ class Persistence(ApiModel):
                 _unchanged("storageClassName"),
                 "queue.persistence.storageClassName cannot be changed: a volume keeps the class that it was made with",
             ),
-            (
-                f"!has(oldSelf.size) || (has(self.size) && {same_or_less('oldSelf.size', 'self.size')})",
-                "queue.persistence.size can only grow: a volume cannot be made smaller",
-            ),
         )
     )
 
     size: Quantity | None = Field(
-        default=None, description="Size of the volume that is made. It can grow, if its class allows it. Default: 1Gi."
+        default=None,
+        description="Size of the volume that is made. It can grow, if its class allows it, by hand too. A volume that "
+        "is larger keeps its size. Default: 1Gi.",
     )
     storage_class_name: OptionalObjectName | None = Field(
         default=None,
@@ -164,7 +162,8 @@ class Queue(ApiModel):
     )
     persistence: Persistence | None = Field(
         default=None,
-        description="Embedded only: keep the queue on a volume, so that what waits survives the pod. Without it the "
+        description="Embedded only: keep the queue on a volume, so that what waits survives the pod. No "
+        "change of the spec deletes it; one that was made for the pipeline goes with the pipeline. Without it the "
         "queue goes with the pod: with a node that fails, a new image, any change that replaces it.",
     )
     postgresql: Postgresql | None = Field(default=None, description="PostgreSQL only: how to reach the database.")
