@@ -56,6 +56,31 @@ def test_every_field_is_described_and_bounded() -> None:
         assert not {"$ref", "anyOf", "title", "const", "patternProperties"} & schema.keys(), path
 
 
+def test_no_map_or_list_has_a_default_that_what_is_applied_later_would_be_merged_into() -> None:
+    by_path = dict(fields(spec_schema()))
+    for path, schema in by_path.items():
+        if schema.get("type") == "array" or isinstance(schema.get("additionalProperties"), dict):
+            assert "default" not in schema, path
+        for name, value in schema.get("default", {}).items() if schema.get("type") == "object" else ():
+            assert not isinstance(value, list), f"{path}.{name}"
+            if isinstance(value, dict):
+                assert "default" in by_path[f"{path}.{name}"], f"{path}.{name}"
+
+
+def test_a_default_does_not_mix_with_what_is_applied_later(cluster: Cluster, namespace: str) -> None:
+    apply(cluster, namespace, manifest())
+    changed: dict[str, Any] = {
+        "resources": {"limits": {"cpu": "1"}},
+        "topologySpreadConstraints": [{"topologyKey": "zone"}],
+        "dashboard": {"labels": {"team": "crm"}},
+    }
+    cluster.apply(json.dumps(manifest(**changed)), namespace)
+    spec = cluster.get_json("npl", "booking", "-n", namespace)["spec"]
+    assert spec["resources"] == changed["resources"]
+    assert [one["topologyKey"] for one in spec["topologySpreadConstraints"]] == ["zone"]
+    assert spec["dashboard"]["labels"] == {"team": "crm"}
+
+
 def node_affinity(expression: dict[str, Any]) -> dict[str, Any]:
     terms = [{"matchExpressions": [expression]}]
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}

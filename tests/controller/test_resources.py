@@ -303,9 +303,19 @@ def test_deliveries_go_to_pods_and_anywhere_but_where_clouds_hand_out_credential
     assert dns == {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 
 
+def test_what_is_spread_is_said_or_the_default() -> None:
+    def spread(**spec: Any) -> Any:
+        return the("Deployment", **spec)["template"]["spec"].get("topologySpreadConstraints", [])
+
+    assert [one["topologyKey"] for one in spread()] == ["kubernetes.io/hostname"]
+    assert [one["topologyKey"] for one in spread(topologySpreadConstraints=[{"topologyKey": "zone"}])] == ["zone"]
+    assert spread(topologySpreadConstraints=[]) == []
+
+
 def test_resources_that_are_set_replace_the_default_as_a_whole() -> None:
     assert container()["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
     assert container(resources={"limits": {"memory": "64Mi"}})["resources"] == {"limits": {"memory": "64Mi"}}
+    assert container(resources={})["resources"] == {}
 
 
 def test_what_the_scrape_is_told_reaches_the_monitor_as_it_was_written() -> None:
@@ -336,3 +346,14 @@ def test_the_dashboards_annotations_stand_beside_its_folder() -> None:
     own = {"k8s-sidecar-target-directory": "/var/lib/boards"}
     assert annotations(folder="A b", annotations=own) == {**own, "grafana_folder": "A b"}
     assert annotations(annotations={"grafana_folder": "c"}) == {"grafana_folder": "c"}
+
+
+def test_the_dashboards_labels_replace_the_default_as_a_whole() -> None:
+    def labels(**dashboard: Any) -> Any:
+        made = desired(parsed(dashboard=dashboard), CONTEXT)
+        found = next(one for one in made if one["metadata"]["name"] == "booking-dashboard")["metadata"]["labels"]
+        return {key: found[key] for key in found.keys() - naming.labels("booking").keys()}
+
+    assert labels() == {"grafana_dashboard": "1"}
+    assert labels(labels={"team": "crm"}) == {"team": "crm"}
+    assert labels(labels={}) == {}

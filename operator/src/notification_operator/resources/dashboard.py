@@ -9,6 +9,9 @@ from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
 from notification_operator.spec.monitoring import FOLDER_ANNOTATION
 
+_DEFAULT_LABELS = {"grafana_dashboard": "1"}
+"""What the sidecar of kube-prometheus-stack looks for."""
+
 
 def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
     """The ConfigMap `<name>-dashboard`."""
@@ -29,7 +32,7 @@ def build(pipeline: Pipeline, _context: Context) -> Manifest | None:
         CONFIG_MAP,
         pipeline,
         naming.dashboard(pipeline.name),
-        labels=spec.dashboard.labels,
+        labels=_DEFAULT_LABELS if spec.dashboard.labels is None else spec.dashboard.labels,
         annotations={**spec.dashboard.annotations, **folder},
     )
     # The sidecar writes all boards into one folder; with a dot, which neither name can have, no two files are one.

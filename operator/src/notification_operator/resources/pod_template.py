@@ -17,8 +17,9 @@ from notification_operator.pipeline import Pipeline
 from notification_operator.resources import volume_claim
 from notification_operator.resources.base import Context, Manifest, written
 from notification_operator.resources.service import PORT_NAME
+from notification_operator.spec.quantity import Quantity
 from notification_operator.spec.scheduling import TopologySpread
-from notification_operator.spec.workload import Resources
+from notification_operator.spec.workload import ResourceList, Resources
 
 CONTAINER = "dispatcher"
 SETTINGS_PATH = "/etc/notification"
@@ -26,6 +27,12 @@ DATA_PATH = "/var/lib/notification"
 TEMPORARY_PATH = "/tmp"  # noqa: S108  a mount of its own in the pod
 
 _USER = 65532
+_DEFAULT_RESOURCES = Resources(
+    requests=ResourceList(cpu=Quantity("50m"), memory=Quantity("96Mi")), limits=ResourceList(memory=Quantity("512Mi"))
+)
+"""Enough for the default capacity: a waiting job takes about a kilobyte of disk, and little memory."""
+
+_DEFAULT_SPREAD = (TopologySpread.model_validate({"topologyKey": "kubernetes.io/hostname"}),)
 _STOP_MARGIN_SECONDS = 5
 """Beyond the drain: settling the last deliveries and closing the queue."""
 
@@ -79,21 +86,25 @@ def _placement(pipeline: Pipeline) -> Manifest:
         "nodeSelector": dict(spec.node_selector),
         "tolerations": [written(one) for one in spec.tolerations],
         "affinity": written(spec.affinity),
-        "topologySpreadConstraints": [_spread(one, pipeline.name) for one in spec.topology_spread_constraints],
+        "topologySpreadConstraints": _spread(pipeline),
         "priorityClassName": spec.priority_class_name,
         "imagePullSecrets": [written(one) for one in spec.image_pull_secrets],
     }
     return {field: value for field, value in wanted.items() if value}
 
 
-def _spread(wanted: TopologySpread, name: str) -> Manifest:
-    return {
-        # These have defaults of ours that Kubernetes hasn't.
-        "maxSkew": wanted.max_skew,
-        "whenUnsatisfiable": wanted.when_unsatisfiable.value,
-        **written(wanted),
-        "labelSelector": {"matchLabels": naming.selector(name)},
-    }
+def _spread(pipeline: Pipeline) -> list[Manifest]:
+    wanted = pipeline.spec.topology_spread_constraints
+    return [
+        {
+            # These have defaults of ours that Kubernetes hasn't.
+            "maxSkew": one.max_skew,
+            "whenUnsatisfiable": one.when_unsatisfiable.value,
+            **written(one),
+            "labelSelector": {"matchLabels": naming.selector(pipeline.name)},
+        }
+        for one in (_DEFAULT_SPREAD if wanted is None else wanted)
+    ]
 
 
 def _settings_sources(pipeline: Pipeline) -> list[Manifest]:
@@ -134,7 +145,8 @@ def _container(pipeline: Pipeline, context: Context) -> Manifest:
     }
 
 
-def _resources(wanted: Resources) -> Manifest:
+def _resources(wanted: Resources | None) -> Manifest:
+    wanted = wanted or _DEFAULT_RESOURCES
     lists = {"requests": wanted.requests, "limits": wanted.limits}
     return {name: found.canonical for name, found in lists.items() if found is not None}
 

@@ -38,6 +38,10 @@ _ONE_NUMBER = "replicas and autoscaling exclude each other: remove one of them"
 _RULES_NEEDED = (
     "alerts.mode Alertmanager and Both need monitoring.prometheusRule.enabled: Alertmanager is told by those rules"
 )
+_CPU_REQUEST_RULE = (
+    "!has(self.autoscaling) || !has(self.resources)"
+    " || (has(self.resources.requests) && has(self.resources.requests.cpu))"
+)
 _CPU_REQUEST = "autoscaling needs resources.requests.cpu: the load is measured against it"
 
 
@@ -49,10 +53,7 @@ class PipelineSpec(PodFields):
             (_ROUTES_EXIST_RULE, _ROUTES_EXIST),
             ("self.queue.engine != 'Embedded' || (self.replicas <= 1 && !has(self.autoscaling))", _ONE_REPLICA),
             ("!has(self.autoscaling) || self.replicas == 1", _ONE_NUMBER),
-            (
-                "!has(self.autoscaling) || (has(self.resources.requests) && has(self.resources.requests.cpu))",
-                _CPU_REQUEST,
-            ),
+            (_CPU_REQUEST_RULE, _CPU_REQUEST),
             ("self.alerts.mode == 'InProcess' || self.monitoring.prometheusRule.enabled", _RULES_NEEDED),
         )
     )
@@ -101,7 +102,8 @@ class PipelineSpec(PodFields):
             return self
         if self.replicas != 1:
             raise ValueError(_ONE_NUMBER)
-        if self.resources.requests is None or self.resources.requests.cpu is None:
+        requests = None if self.resources is None else self.resources.requests
+        if self.resources is not None and (requests is None or requests.cpu is None):
             raise ValueError(_CPU_REQUEST)
         return self
 

@@ -141,9 +141,10 @@ class Dashboard(ApiModel):
         pattern=r"^[ -~]*$",
         description="Folder in Grafana, as the annotation grafana_folder; the sidecar must be told to honour it.",
     )
-    labels: Labels = Field(
-        default_factory=lambda: {"grafana_dashboard": "1"},
-        description="Labels by which Grafana's sidecar finds the ConfigMap.",
+    labels: Labels | None = Field(
+        default=None,
+        description="Labels by which Grafana's sidecar finds the ConfigMap. What you set replaces the default as a "
+        'whole. Default: grafana_dashboard: "1".',
     )
     annotations: Annotations = Field(
         default_factory=dict,

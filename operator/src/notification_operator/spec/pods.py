@@ -1,4 +1,8 @@
-"""The fields of the spec that shape the dispatcher's pods: image, number, size, place, surroundings."""
+"""The fields of the spec that shape the dispatcher's pods: image, number, size, place, surroundings.
+
+Maps and lists have no default in the schema: the API server would store it, and merge what a person applies later into
+it. The builders fill them in.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ from notification_operator.spec.workload import (
     NetworkPolicy,
     PodDisruptionBudget,
     Resources,
-    default_resources,
 )
 
 _BY_TOPOLOGY: dict[str, Any] = {
@@ -55,10 +58,10 @@ class PodFields(ApiModel):
         description="As many dispatchers as their load asks for: by CPU with a HorizontalPodAutoscaler, or by backlog "
         "and CPU with a ScaledObject where the cluster has KEDA. PostgreSQL only, and not together with replicas.",
     )
-    resources: Resources = Field(
-        default_factory=default_resources,
+    resources: Resources | None = Field(
+        default=None,
         description="CPU, memory and disk of each dispatcher. What you set replaces the default as a whole. Default: "
-        "50m and 96Mi, at most 512Mi.",
+        "requests of 50m CPU and 96Mi memory, a limit of 512Mi memory.",
     )
     node_selector: Labels = Field(default_factory=dict, description="Labels that a node must have.")
     tolerations: tuple[Toleration, ...] = Field(
@@ -68,11 +71,11 @@ class PodFields(ApiModel):
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     affinity: Affinity = Field(default_factory=Affinity, description="What the dispatchers are drawn to, and avoid.")
-    topology_spread_constraints: tuple[TopologySpread, ...] = Field(
-        default_factory=lambda: (TopologySpread.model_validate({"topologyKey": "kubernetes.io/hostname"}),),
+    topology_spread_constraints: tuple[TopologySpread, ...] | None = Field(
+        default=None,
         max_length=8,
-        description="How the dispatchers are spread over the cluster. Default: evenly over nodes, where that is "
-        "possible.",
+        description="How the dispatchers are spread over the cluster. What you set replaces the default as a whole; an "
+        "empty list is no wish. Default: evenly over nodes (kubernetes.io/hostname), where that is possible.",
         json_schema_extra=_BY_TOPOLOGY,
     )
     priority_class_name: OptionalObjectName = Field(default="", description="PriorityClass of the pods.")
@@ -103,7 +106,7 @@ class PodFields(ApiModel):
 
 def check_pods(fields: PodFields) -> None:
     """Raise ValueError when a name stands twice in a list that is a map for the API server."""
-    spreads = (f"{one.topology_key} {one.when_unsatisfiable}" for one in fields.topology_spread_constraints)
+    spreads = (f"{one.topology_key} {one.when_unsatisfiable}" for one in fields.topology_spread_constraints or ())
     for field, names in (
         ("imagePullSecrets", (one.name for one in fields.image_pull_secrets)),
         ("env", (one.name for one in fields.env)),

@@ -104,14 +104,6 @@ class Resources(ApiModel):
         return self
 
 
-def default_resources() -> Resources:
-    """Enough for the default capacity: a waiting job takes about a kilobyte of disk, and little memory."""
-    return Resources(
-        requests=ResourceList(cpu=Quantity("50m"), memory=Quantity("96Mi")),
-        limits=ResourceList(memory=Quantity("512Mi")),
-    )
-
-
 class ValueSource(ApiModel):
     """Where an environment variable's value comes from, in the pipeline's own namespace."""
 
