@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +31,3 @@ def grant(cluster: Cluster, namespace: str, *rules: Mapping[str, Any]) -> None:
     binding = ("create", "rolebinding", "operator", "--role=operator", f"--serviceaccount={namespace}:operator")
     made = cluster.run_kubectl("-n", namespace, *binding, "--dry-run=client", "-o", "yaml")
     cluster.run_kubectl("-n", namespace, "apply", "-f", "-", stdin=made)
-
-
-@contextmanager
-def looks_around(cluster: Cluster, namespace: str) -> Iterator[None]:
-    """Let that account list and watch what kopf looks at in the whole cluster: namespaces and definitions."""
-    resources = "--resource=namespaces,customresourcedefinitions.apiextensions.k8s.io"
-    cluster.run_kubectl("create", "clusterrole", namespace, "--verb=list,watch", resources)
-    cluster.run_kubectl(
-        *("create", "clusterrolebinding", namespace, f"--clusterrole={namespace}"),
-        f"--serviceaccount={namespace}:operator",
-    )
-    try:
-        yield
-    finally:
-        cluster.run_kubectl("delete", "clusterrolebinding,clusterrole", namespace)

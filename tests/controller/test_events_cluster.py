@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import Cluster
-from tests.controller.accounts import account, grant, looks_around
+from tests.controller.accounts import account, grant
 from tests.controller.pipelines import apply, condition, events, eventually, get, manifest, ready, slack_secret
 from tests.operator_process import OperatorProcess
 
@@ -126,7 +126,7 @@ def test_without_permission_nothing_is_held_up_and_two_verbs_are_enough(
     grant(cluster, namespace, ALL_BUT_EVENTS)
     log = tmp_path / "operator.log"
     operator = OperatorProcess(cluster, namespace, log, kubeconfig=kubeconfig)
-    with looks_around(cluster, namespace), operator:
+    with operator:
         apply(cluster, namespace, manifest())
         eventually(lambda: reason(cluster, namespace) == "SecretNotFound", "the status says it")
         slack_secret(cluster, namespace)

@@ -95,7 +95,7 @@ async def test_liveness_says_what_only_a_restart_can_heal() -> None:
     settings = Settings(http_host="127.0.0.1", http_port=0)
     metrics = OperatorMetrics(CollectorRegistry())
     async with (
-        serving(settings, metrics, lambda: True, lambda: next(iter(ailments), None)) as port,
+        serving(settings, metrics, lambda: None, lambda: next(iter(ailments), None)) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         async with session.get("/healthz") as answer:

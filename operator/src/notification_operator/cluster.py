@@ -109,6 +109,14 @@ class Cluster:
         except NotFoundError:
             return None
 
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the API server has this kind; every account may ask."""
+        try:
+            found = decode(await self._request(_Call("GET", kind.group_path)))
+        except NotFoundError:
+            return False
+        return any(resource["name"] == kind.plural for resource in found["resources"])
+
     async def list(
         self, kind: Kind, namespace: str | None, selector: Mapping[str, str], trim: Callable[[bytes], bytes] = bytes
     ) -> tuple[list[bytes], str]:

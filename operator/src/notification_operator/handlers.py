@@ -1,7 +1,8 @@
 """kopf's side: it watches the pipelines, and every event of theirs becomes a key. The only module that imports kopf.
 
-`run` starts `watch_pipelines` beside the workers. Nothing is decided here: kopf's own handling of creation, update and
-retry would write annotations and finalizers onto the pipelines, with the whole spec in them.
+`run` starts `watch_pipelines` beside the workers, for as long as `discovery` finds the API. Nothing is decided here:
+kopf's own handling of creation, update and retry would write annotations and finalizers onto the pipelines, with the
+whole spec in them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import kopf
 
 from notification_operator.credentials import Credentials
+from notification_operator.errors import OperatorError
 from notification_operator.spec import GROUP, PLURAL, VERSION
 from notification_operator.workqueue import Key
 
@@ -34,16 +36,23 @@ class _Endless(Sequence[float]):
 
 
 class Watchers:
-    """kopf's tasks that watch pipelines, found by their names: kopf goes on when one of them dies."""
+    """The tasks of one kopf that watch pipelines, found by their names: kopf goes on when one of them dies."""
 
     def __init__(self) -> None:
         self._known: set[asyncio.Task[Any]] = set()
 
     def died(self) -> bool:
-        """Whether one ended by itself. kopf cancels those whose namespace or definition is gone."""
+        """Whether one ended by itself."""
+        return any(task.done() for task in self._look())
+
+    def work(self) -> bool:
+        """Whether there are any, and none has ended."""
+        return bool(self._look()) and not self.died()
+
+    def _look(self) -> set[asyncio.Task[Any]]:
         found = {task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)}
         self._known = {task for task in self._known | found if not task.cancelled()}
-        return any(task.done() for task in self._known)
+        return self._known
 
 
 async def watch_pipelines(
@@ -51,12 +60,12 @@ async def watch_pipelines(
     namespaces: Sequence[str],
     seen: Callable[[Key, Mapping[str, Any]], None],
     gone: Callable[[Key, Mapping[str, Any]], None],
-    started: asyncio.Event,
+    spawned: Callable[[], None],
 ) -> None:
     """Run kopf until cancelled: `seen` for each pipeline that is there or changes, `gone` for each that is deleted.
 
-    Both are given the pipeline as it was then.
-    `started` is set once kopf runs; it has taken SIGTERM and SIGINT over by then.
+    Raises OperatorError when kopf ends, which it does when one of its watches is told anything that it doesn't expect.
+    Both are given the pipeline as it was then. `spawned` is called when kopf has just taken SIGTERM and SIGINT over.
     """
     registry = kopf.OperatorRegistry()
 
@@ -71,19 +80,31 @@ async def watch_pipelines(
 
     # Below INFO kopf logs whole objects.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry,
-        settings=_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        ready_flag=started,
+    # How it ends is told in one line by whoever called, not once more by each of its tasks with a traceback.
+    for part in ("orchestration", "running"):
+        logging.getLogger(f"kopf._core.reactor.{part}").setLevel(logging.CRITICAL)
+    # Not kopf.operator: when it ends it cancels every task of this process that was made after it.
+    tasks = await kopf.spawn_tasks(
+        registry=registry, settings=_settings(), standalone=True, clusterwide=not namespaces, namespaces=namespaces
     )
+    spawned()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        why = [f"{task.get_name()}: {task.exception() or 'it ended'}" for task in done if not task.cancelled()]
+        raise OperatorError(f"kopf ended by itself: {'; '.join(why)}")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    # It would list and watch all namespaces and all definitions; `discovery` knows when there is something to watch.
+    settings.scanning.disabled = True
+    # It would kill this process ten minutes after it was stopped.
+    settings.process.ultimate_exiting_timeout = None
     settings.networking.error_backoffs = _Endless()
     settings.networking.connect_timeout = 5
     settings.networking.request_timeout = 30

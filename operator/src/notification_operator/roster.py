@@ -61,6 +61,12 @@ class Roster:
         watched.present.pop(key, None)
         watched.deleted[key] = version
 
+    def clear(self) -> set[Key]:
+        """Forget all: the watches begin anew. Returns the pipelines that were there."""
+        known = set(self)
+        self._watched = {namespace: _Watched() for namespace in self._watched}
+        return known
+
     def check(self, namespace: str | None, listed: Mapping[Key, int], version: int) -> set[Key]:
         """Compare with a list that is old enough for the watch to have told of all that is in it, and take it over.
 

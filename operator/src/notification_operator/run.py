@@ -20,6 +20,7 @@ from notification_operator import __version__, compare, handlers, naming, pods
 from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials
+from notification_operator.discovery import Discovery
 from notification_operator.errors import ApiError
 from notification_operator.fence import Fence
 from notification_operator.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
@@ -56,6 +57,7 @@ class Operator:
         self._reporter: Reporter | None = None
         self._pipelines = Roster(self._scopes)
         self._watchers = handlers.Watchers()
+        self._discovery: Discovery | None = None
         self._elector: Elector | None = None
         self._watching = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -80,20 +82,21 @@ class Operator:
         logger.info("operator", action="stopped")
 
     def _serving(self) -> AbstractAsyncContextManager[int]:
-        return serving(self._settings, self._metrics, self._ready, self._ailment)
+        return serving(self._settings, self._metrics, self._unready, self._ailment)
 
     def _cluster(self) -> Cluster:
         return Cluster(self._credentials, self._metrics, self._fence, self._settings.request_seconds)
 
     async def _work(self, cluster: Cluster) -> None:
         watches = self._watches(cluster)
+        discovery = self._discovery = Discovery(cluster, self._clock)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watches.run(), name="watches")
                 # A first look at the children before any pipeline: else each would be asked for, one by one.
                 await watches.synced()
-                group.create_task(self._watch_pipelines(), name="pipelines")
-                group.create_task(self._resync(cluster), name="resync")
+                group.create_task(discovery.run(self._watch_pipelines, self._watch_works), name="pipelines")
+                group.create_task(self._resync(cluster, discovery), name="resync")
                 group.create_task(self._lead(cluster, partial(self._reconcile, cluster, watches)), name="leader")
                 self._watching.set()
                 logger.info("operator", action="ready", namespaces=self._settings.namespaces or "all")
@@ -130,9 +133,13 @@ class Operator:
             queue.close()
             await secrets.close()
 
-    def _ready(self) -> bool:
-        """All that is watched was listed, and this operator leads or could take over."""
-        return self._watching.is_set() and (not self._settings.leader_elect or self._can_lead())
+    def _unready(self) -> str | None:
+        """What keeps this operator from leading, or from taking over: None once all that is watched was listed."""
+        if self._discovery is None or not self._watching.is_set():
+            return "the watches are starting"
+        if self._settings.leader_elect and not self._can_lead():
+            return "the Lease cannot be reached: see the log"
+        return self._discovery.problem
 
     def _ailment(self) -> str | None:
         """What only a restart can heal."""
@@ -151,16 +158,18 @@ class Operator:
             loop.add_signal_handler(name, self._stopped.set)
 
     async def _watch_pipelines(self) -> None:
-        started = asyncio.Event()
-        watch = handlers.watch_pipelines(self._credentials, self._settings.namespaces, self._seen, self._gone, started)
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(watch, name="kopf")
-            await started.wait()
-            # kopf took the signals over, and would take five seconds to stop.
-            self._take_signals()
-            await running
-        # It returns when a signal came before we had them back.
-        self._stopped.set()
+        self._watchers = handlers.Watchers()
+        try:
+            await handlers.watch_pipelines(
+                self._credentials, self._settings.namespaces, self._seen, self._gone, self._take_signals
+            )
+        finally:
+            # Nothing tells of them from now on; those that are gone with their API leave something to clear up.
+            for key in self._pipelines.clear():
+                self._enqueue(key)
+
+    def _watch_works(self) -> bool:
+        return self._watchers.work()
 
     def _watches(self, cluster: Cluster) -> Watches:
         watches = Watches(cluster, self._metrics, self._scopes)
@@ -175,10 +184,12 @@ class Operator:
             watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
         return watches
 
-    async def _resync(self, cluster: Cluster) -> None:
+    async def _resync(self, cluster: Cluster, discovery: Discovery) -> None:
         """The safety net: list the pipelines ourselves every so often, and look at each of them."""
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
+            if discovery.problem:
+                continue
             for namespace in self._scopes:
                 try:
                     contents, version = await cluster.list(PIPELINE, namespace, {})
@@ -202,8 +213,10 @@ class Operator:
             self._enqueue(key)
 
     def _seen(self, key: Key, pipeline: Mapping[str, Any]) -> None:
+        new = key not in self._pipelines
         self._pipelines.seen(key, int(pipeline["metadata"]["resourceVersion"]))
-        if self._reporter is None or not self._reporter.reported(key, pipeline):
+        # Of one that was not known, changes of its children were not heeded either.
+        if new or self._reporter is None or not self._reporter.reported(key, pipeline):
             self._enqueue(key)
 
     def _gone(self, key: Key, pipeline: Mapping[str, Any]) -> None:

@@ -14,24 +14,21 @@ from notification_operator.errors import SettingsError
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.settings import Settings
 
-_NOT_READY = "the watches are starting, or the Lease cannot be reached: see the log\n"
-
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, metrics: OperatorMetrics, ready: Callable[[], bool], ailment: Callable[[], str | None]
+    settings: Settings, metrics: OperatorMetrics, unready: Callable[[], str | None], ailment: Callable[[], str | None]
 ) -> AsyncIterator[int]:
     """Serve `/healthz`, `/readyz` and `/metrics`; gives the port. Raises SettingsError when it can't be had.
 
-    `ailment` says what only a restart can heal, None: nothing.
+    `unready` says what is waited for, `ailment` what only a restart can heal; None: nothing.
     """
 
     async def healthz(_: web.Request) -> web.Response:
-        why = ailment()
-        return web.Response(text="ok\n") if why is None else web.Response(status=503, text=f"{why}\n")
+        return _verdict(ailment())
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if ready() else web.Response(status=503, text=_NOT_READY)
+        return _verdict(unready())
 
     async def expose(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -52,3 +49,7 @@ async def serving(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def _verdict(why_not: str | None) -> web.Response:
+    return web.Response(text="ok\n") if why_not is None else web.Response(status=503, text=f"{why_not}\n")
