@@ -56,7 +56,8 @@ class PodFields(ApiModel):
     autoscaling: Autoscaling | None = Field(
         default=None,
         description="As many dispatchers as their load asks for: by CPU with a HorizontalPodAutoscaler, or by backlog "
-        "and CPU with a ScaledObject where the cluster has KEDA. PostgreSQL only, and not together with replicas.",
+        "and CPU with a ScaledObject where the cluster has KEDA. PostgreSQL only, and not together with replicas. "
+        "Taken away, it leaves as many as replicas says: 1, where it says nothing.",
     )
     resources: Resources | None = Field(
         default=None,

@@ -38,7 +38,7 @@ class Autoscaling(ApiModel):
         ge=1,
         le=10_000_000,
         description="Where the cluster has KEDA, dispatchers are also added while more jobs than this are due for each "
-        "of them.",
+        "of them. KEDA connects with the URI alone: what tls.caSecretRef names is not known to it.",
     )
     target_cpu: int = Field(
         default=80,
