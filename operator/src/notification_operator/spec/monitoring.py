@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_dispatcher.schema import ApiModel, Duration, rule
 from notification_operator.spec.relabeling import Relabeling
-from notification_operator.spec.values import Annotations, Labels
+from notification_operator.spec.values import AddedAnnotations, AddedLabels
 
 FOLDER_ANNOTATION = "grafana_folder"
 
@@ -36,7 +36,7 @@ class ServiceMonitor(ApiModel):
     enabled: bool = Field(default=True, description="Create a ServiceMonitor.")
     interval: Duration = Field(default=Duration("15s"), description="Time between two scrapes.")
     scrape_timeout: Duration = Field(default=Duration("10s"), description="Limit for one scrape; at most interval.")
-    labels: Labels = Field(
+    labels: AddedLabels = Field(
         default_factory=dict,
         description="Labels to add, so that your Prometheus selects it: often `release: <helm release>`.",
     )
@@ -102,7 +102,7 @@ class PrometheusRule(ApiModel):
     """The object that carries the pipeline's alerting rules to a Prometheus of prometheus-operator."""
 
     enabled: bool = Field(default=True, description="Create a PrometheusRule.")
-    labels: Labels = Field(default_factory=dict, description="Labels to add, so that your Prometheus selects it.")
+    labels: AddedLabels = Field(default_factory=dict, description="Labels to add, so that your Prometheus selects it.")
     slo: Slo = Field(default_factory=Slo, description="The service level objective, and alerts on its error budget.")
 
 
@@ -141,12 +141,12 @@ class Dashboard(ApiModel):
         pattern=r"^[ -~]*$",
         description="Folder in Grafana, as the annotation grafana_folder; the sidecar must be told to honour it.",
     )
-    labels: Labels | None = Field(
+    labels: AddedLabels | None = Field(
         default=None,
         description="Labels by which Grafana's sidecar finds the ConfigMap. What you set replaces the default as a "
         'whole. Default: grafana_dashboard: "1".',
     )
-    annotations: Annotations = Field(
+    annotations: AddedAnnotations = Field(
         default_factory=dict,
         description="Annotations to add, for a sidecar that is told by another one which folder to use.",
     )

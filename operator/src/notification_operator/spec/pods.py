@@ -12,7 +12,7 @@ from pydantic import Field
 
 from notification_dispatcher.schema import LIST_BY_NAME, ApiModel, duplicates
 from notification_operator.spec.scheduling import Affinity, Toleration, TopologySpread
-from notification_operator.spec.values import Annotations, Labels, LocalObject, OptionalObjectName
+from notification_operator.spec.values import AddedAnnotations, AddedLabels, Labels, LocalObject, OptionalObjectName
 from notification_operator.spec.workload import (
     Autoscaling,
     EnvVar,
@@ -83,8 +83,8 @@ class PodFields(ApiModel):
     service_account_name: OptionalObjectName = Field(
         default="", description="Account that the pods run as. Default: one is made, without any rights."
     )
-    pod_labels: Labels = Field(default_factory=dict, description="Labels to add to the pods.")
-    pod_annotations: Annotations = Field(default_factory=dict, description="Annotations to add to the pods.")
+    pod_labels: AddedLabels = Field(default_factory=dict, description="Labels to add to the pods.")
+    pod_annotations: AddedAnnotations = Field(default_factory=dict, description="Annotations to add to the pods.")
     env: tuple[EnvVar, ...] = Field(
         default=(),
         max_length=64,
