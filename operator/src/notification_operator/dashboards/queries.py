@@ -44,12 +44,11 @@ class Queries:
     def of_fleet(cls) -> Queries:
         """Queries about the pipelines that are selected on the board."""
         # Each pipeline has a bucket at its own latency threshold; summed over pipelines without one, counts would fall.
-        # Prometheus 3 stores a bound of 30000 as "30000.0".
-        bounds = "|".join(str(bound) for bound in names.WAIT_BUCKETS_MS)
+        bounds = "|".join(_as_bound(bound) for bound in names.WAIT_BUCKETS_MS)
         return cls(
             names.DEFAULT_PREFIX,
             ('namespace=~"$namespace"', 'pipeline=~"$pipeline"'),
-            bounds=(f'le=~"({bounds})([.]0)?|[+]Inf"',),
+            bounds=(f'le=~"{bounds}|[+]Inf"',),
             job_decides=True,
         )
 
@@ -223,3 +222,9 @@ class Queries:
 
     def _results(self, *results: Result) -> str:
         return f"sum({self._rate(names.JOBS_TOTAL, _JOB_TYPE, is_one_of('result', results))})"
+
+
+def _as_bound(bound: int) -> str:
+    """What matches a bucket's bound: 30000, Prometheus 3's 30000.0, and from a million on Go's 3.6e+06."""
+    text = f"{bound:g}"
+    return text.replace(".", "[.]").replace("+", "[+]") if "e" in text else f"{text}([.]0)?"
