@@ -20,6 +20,7 @@ from tests.cluster.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS = ROOT / "tests" / "faults"
+OBSERVABILITY = ROOT / "tests" / "observability"
 SESSIONS = ROOT / "build" / "test-cluster"
 
 
@@ -42,14 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build missing binaries now: it takes minutes, and a test's time limit would count them."""
     items = getattr(session, "items", [])
-    needed = any(item.get_closest_marker("cluster") for item in items)
+    needed: set[str] = set()
+    if Mode.from_environment() is Mode.KWOK and any(item.get_closest_marker("cluster") for item in items):
+        needed.update(CONTROL_PLANE)
+    if any(OBSERVABILITY in item.path.parents for item in items):
+        needed.add("prometheus")
     if not needed or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     # What fails here fails again where the first test asks for it, and is reported there.
     with capture.global_and_fixture_disabled(), suppress(ClusterError):
-        if Mode.from_environment() is Mode.KWOK:
-            ensure(CONTROL_PLANE, Places.from_environment(), Progress())
+        ensure(sorted(needed), Places.from_environment(), Progress())
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster import binaries
 from tests.cluster.binaries import Places, ensure, find
-from tests.cluster.catalog import BINARIES, CONTROL_PLANE, MODULES, kubernetes_version, pinned_version
+from tests.cluster.catalog import BINARIES, MODULES, kubernetes_version, pinned_version
 from tests.cluster.errors import ClusterError, GoUnavailableError
 from tests.cluster.kwok import KwokBackend
 from tests.cluster.progress import Progress
@@ -209,11 +209,18 @@ def test_places_come_from_the_environment() -> None:
     assert (unset.cache, unset.assets) == (Path.home() / ".cache" / "plannivo-notifications", None)
 
 
-@pytest.mark.parametrize("name", CONTROL_PLANE)
+def test_tags_reach_the_build(places: Places, progress: Progress, script: Script) -> None:
+    script("path/go", GO)
+    ensure(["prometheus"], places, progress)
+    (command,) = built(places)
+    assert command.startswith("build -trimpath -tags remove_all_sd -ldflags -s -w -X ")
+
+
+@pytest.mark.parametrize("name", BINARIES)
 def test_every_binary_is_a_tool_of_its_module(name: str) -> None:
     binary = BINARIES[name]
-    tools = (MODULES / binary.folder / "go.mod").read_text().partition("tool (")[2]
-    assert f"\t{binary.package}\n" in tools
+    go_mod = (MODULES / binary.folder / "go.mod").read_text()
+    assert re.search(rf"^(tool |\t){re.escape(binary.package)}$", go_mod, re.MULTILINE)
     assert re.fullmatch(r"\d+\.\d+\.\d+", binary.version())
 
 

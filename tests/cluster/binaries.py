@@ -1,8 +1,8 @@
-"""Finds the test cluster's binaries, and builds the missing ones from the pinned Go modules.
+"""Finds the binaries that tests need, and builds the missing ones from the pinned Go modules.
 
-Called by the backends before they start a cluster, and by conftest before the first test's clock runs. The order is
-`KUBEBUILDER_ASSETS`, PATH, the cache, a build; a program is only taken from the first two when its version is the
-pinned one, as a control plane of mixed versions proves nothing.
+Called by the backends before they start a cluster, by the tests that need a Prometheus, and by conftest before the
+first test's clock runs. The order is `KUBEBUILDER_ASSETS`, PATH, the cache, a build; a program is only taken from the
+first two when its version is the pinned one, as a control plane of mixed versions proves nothing.
 """
 
 import json
@@ -111,7 +111,10 @@ def reported_version(program: Path, version_args: Iterable[str], env: Mapping[st
 def _check_go(missing: Iterable[Binary], places: Places) -> None:
     """Fail before the first build if Go can't do it, and name what to install."""
     names = ", ".join(binary.name for binary in missing)
-    needed = _go_directive(places.modules / "kubernetes" / "go.mod")
+    needed, folder = max(
+        ((_go_directive(folder / "go.mod"), folder) for folder in {places.modules / one.folder for one in missing}),
+        key=lambda found: _numbers(found[0]),
+    )
     advice = (
         f"Install Go {needed} or newer (https://go.dev/doc/install), put kwokctl on PATH so that it downloads them, "
         "or point KUBEBUILDER_ASSETS at a folder that has them."
@@ -124,7 +127,7 @@ def _check_go(missing: Iterable[Binary], places: Places) -> None:
         [go, "env", "GOVERSION"],
         capture_output=True,
         text=True,
-        cwd=places.modules / "kubernetes",
+        cwd=folder,
         env={**places.env, "GOWORK": "off"},
         check=False,
     )
@@ -152,7 +155,8 @@ def _build(binary: Binary, position: str, places: Places, progress: Progress) ->
     partial = slot.parent.with_name(f"{slot.parent.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    command = ["go", "build", "-trimpath", "-ldflags", binary.ldflags(version), "-o", partial / binary.name]
+    tags = ["-tags", binary.tags] if binary.tags else []
+    command = ["go", "build", "-trimpath", *tags, "-ldflags", binary.ldflags(version), "-o", partial / binary.name]
     env = {**places.env, "CGO_ENABLED": "0", "GOWORK": "off"}
     try:
         with progress.step(f"{position} building {binary.name} {version}") as step:
