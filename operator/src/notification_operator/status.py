@@ -42,7 +42,6 @@ class Reason(StrEnum):
     CRASH_LOOPING = "CrashLooping"
     UNSCHEDULABLE = "Unschedulable"
     SCALED_TO_ZERO = "ScaledToZero"
-    UNKNOWN = "Unknown"
     CONFIGURED = "Configured"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105
