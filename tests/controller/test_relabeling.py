@@ -48,7 +48,8 @@ def accepted(regex: str) -> bool:
         "[^a-z0-9_-]{2,8}?",
         "[[:alpha:]_]+",
         r"\{\[a\]\}\\.",
-        r"\p{Greek}\d*",
+        r"\w+\d{99}\W*[\s\D_-]",
+        r"([0-9]{1,3}[.]){3}[0-9]{1,3}",
         "http://é:",
     ],
 )
@@ -56,6 +57,21 @@ def test_what_people_write_is_accepted(regex: str) -> None:
     assert accepted(regex)
 
 
-@pytest.mark.parametrize("regex", ["a{", "{x}", "a**", "[a[b]", "[a&&b]", r"\Qa\E", r"\123", "(?x)a", "(?is)a", "[]a]"])
+@pytest.mark.parametrize(
+    "regex",
+    [
+        *("a{", "{x}", "a**", "(?x)a", "(?is)a", r"\Qa\E", r"\123", r"\p{Greek}", r"\pL"),
+        *("[a[b]", "[a&&b]", "[]a]", "[[:foo:]]", r"[\d-z]", r"[a-\d]", r"[\b]", r"\<a\>"),
+        *("(a{99}){2}", "(a{2}){10}", "((a{9}){9}){9}", "((a)b){2}"),
+    ],
+)
 def test_what_engines_read_differently_is_refused(regex: str) -> None:
     assert not accepted(regex)
+
+
+@pytest.mark.parametrize(
+    "regex", ["[^a]{99}" * 32, "([^a]{9}){9}" * 21, r"\W{99}" * 42, "(a|(b*)*)*" * 25, "(a+)+" * 51]
+)
+def test_what_is_accepted_is_small_and_fast_however_long_it_is(regex: str) -> None:
+    assert accepted(regex)
+    assert matches_whole(regex, "b" * 5000) in (True, False)

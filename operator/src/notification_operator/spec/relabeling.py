@@ -6,6 +6,7 @@ would refuse is refused here, and what would take away the labels that boards an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, NamedTuple, Self
@@ -25,13 +26,30 @@ _TARGET = rf"^([a-zA-Z_]|{_REFERENCE})([0-9a-zA-Z_]|{_REFERENCE})*$"
 """A label's name, in which groups of the regular expression may stand: `team_$1`."""
 
 # What Go and the engine here read alike. Each reads some rarities that the other doesn't, and an expression that only
-# one of them takes would be accepted by the API server and refused by the operator, or the other way round.
-_ESCAPED = r"\\([dDsSwWbBtnrfv]|[pP][{][A-Za-z_]+[}]|[!-/:-@\[-`{-~])"
-_ITEM = rf"([^\]\[\\&~\x00-]|{_ESCAPED}|\[:[a-z]+:\])"
-_CLASS = rf"\[\^?-?({_ITEM}(-{_ITEM})?)+-?\]"
-_GROUP = r"[(]([?](:|P<[A-Za-z_][A-Za-z0-9_]*>|[ims][:)]))?"
-_TIMES = r"([*+?]|[{][0-9]{1,2}(,([0-9]{1,2})?)?[}])[?]?"
-_REGEX = rf"^({_GROUP}|([^\\\[\]{{}}()*+?\x00]|[)]|{_ESCAPED}|{_CLASS})({_TIMES})?)*$"
+# one of them takes would be accepted by the API server and refused by the operator, or the other way round. Counted
+# repetitions multiply within each other, and both have a limit: here a product stays below 100.
+_ESCAPED = r"\\([tnrfv]|[!-;=?-@\[-`{-~])"
+_SETS = r"\\[dDsSwW]"
+_POSIX = r"\[:(alnum|alpha|ascii|blank|cntrl|digit|graph|lower|print|punct|space|upper|word|xdigit):\]"
+_MEMBER = rf"([^\]\[\\&~\x00-]|{_ESCAPED})"
+_CLASS = rf"\[\^?-?({_MEMBER}(-{_MEMBER})?|{_SETS}|{_POSIX})+-?\]"
+_ONE = rf"([^\\\[\]{{}}()*+?\x00]|{_ESCAPED}|{_SETS}|\\[bB]|{_CLASS})"
+_NAMED = r"P<[A-Za-z_][A-Za-z0-9_]*>"
+_ANY_TIMES = r"[*+?][?]?"
+_FEW_TIMES = r"[{][0-9](,[0-9]?)?[}][?]?"
+_MANY_TIMES = r"[{][0-9]{1,2}(,([0-9]{1,2})?)?[}][?]?"
+_COUNTED_GROUP = rf"[(]([?](:|{_NAMED}|[ims]:))?({_ONE}({_ANY_TIMES}|{_FEW_TIMES})?)*[)]{_FEW_TIMES}"
+_GROUP = rf"[(]([?](:|{_NAMED}|[ims][:)]))?|[)]({_ANY_TIMES})?"
+_REGEX = rf"^({_COUNTED_GROUP}|{_GROUP}|{_ONE}({_ANY_TIMES}|{_MANY_TIMES})?)*$"
+
+_ASCII_SETS = {
+    "d": "[0-9]",
+    "D": "[^0-9]",
+    "s": r"[\t\n\f\r ]",
+    "S": r"[^\t\n\f\r ]",
+    "w": r"[0-9A-Za-z_]",
+    "W": "[^0-9A-Za-z_]",
+}
 
 
 class RelabelAction(Enumeration):
@@ -73,8 +91,10 @@ def matches_whole(regex: str, text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _adapter(regex: str) -> TypeAdapter[str]:
-    # Not Python's own expressions: those of Prometheus know no look-around, and pydantic's engine is of that family.
-    return TypeAdapter(Annotated[str, Field(pattern=f"^(?:{regex})$")])
+    # Not Python's own expressions: those of Prometheus know no look-around and take no time that grows beyond the
+    # text's length, and pydantic's engine is of that family. Its \w has all of Unicode, which is large too.
+    ascii_sets = re.sub(r"\\(.)", lambda found: _ASCII_SETS.get(found[1], found[0]), regex, flags=re.DOTALL)
+    return TypeAdapter(Annotated[str, Field(pattern=f"^(?:{ascii_sets})$")])
 
 
 def _among(actions: tuple[RelabelAction, ...]) -> str:
@@ -180,7 +200,7 @@ class Relabeling(ApiModel):
         min_length=1,
         max_length=256,
         description="Must match the whole of the joined values. A brace or bracket that stands for itself needs a "
-        "backslash. Default: anything.",
+        "backslash, an & or ~ in a bracket too; a group is repeated nine times at most. Default: anything.",
     )
     target_label: str | None = Field(
         default=None, pattern=_TARGET, max_length=128, description="The label that is written, or compared with."
