@@ -13,7 +13,7 @@ import itertools
 import math
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -203,7 +203,7 @@ class Cluster:
 
     async def watch(
         self, kind: Kind, namespace: str | None, selector: Mapping[str, str], since: str
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Events after the resourceVersion `since`, bookmarks included, until the server ends the watch.
 
         Raises GoneError when the server no longer knows that version, and ApiError otherwise.

@@ -152,7 +152,8 @@ async def _read(secrets: SourceSecrets, namespace: str, wanted: Wanted) -> bytes
     except ForbiddenError:
         return Problem(
             Reason.SECRET_FORBIDDEN,
-            f"{wanted.field}: the operator may not read the Secret {name}; its Role needs get, list and watch on it.",
+            f"{wanted.field}: the operator may not read the Secret {name}; its Role needs watch on it, "
+            "and list where the API server has no streaming lists.",
         )
     if values is None:
         return Problem(Reason.SECRET_NOT_FOUND, f"{wanted.field}: there is no Secret {name} in {namespace}; create it.")

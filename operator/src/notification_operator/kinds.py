@@ -1,7 +1,6 @@
 """The kinds of objects that the operator reads and writes, and their paths in the API.
 
-Used by `cluster`, `watching`, `lease`, `events` and `reconcile`; the permissions that the operator needs follow from
-this table.
+Used by `cluster`, `watching`, `lease`, `events` and `reconcile`; `permissions` says what the operator may do with each.
 """
 
 from __future__ import annotations
@@ -27,6 +26,13 @@ class Kind:
     optional: bool = False
     """Its API may be missing, appear later, or go away."""
     namespaced: bool = True
+    streamed: bool = False
+    """Never listed: its watch begins with what is there, so that nobody need grant a list of it."""
+
+    @property
+    def group(self) -> str:
+        """Its API group; the core's is empty."""
+        return self.api_version.rpartition("/")[0]
 
     @property
     def group_path(self) -> str:
@@ -46,7 +52,7 @@ class Kind:
 PIPELINE = Kind(API_VERSION, KIND, PLURAL)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
-SECRET = Kind("v1", "Secret", "secrets")
+SECRET = Kind("v1", "Secret", "secrets", streamed=True)
 SERVICE = Kind("v1", "Service", "services")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 POD = Kind("v1", "Pod", "pods")

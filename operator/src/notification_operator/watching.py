@@ -7,10 +7,10 @@ megabytes as Python objects.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from notification_operator import streaming
 from notification_operator.cluster import Cluster, WatchEvent, decode
 from notification_operator.errors import ApiError, GoneError, NotFoundError, TransientError
 from notification_operator.kinds import Kind
@@ -65,14 +66,14 @@ class Stored(NamedTuple):
 
 
 Changed = Callable[[ObjectMeta], None]
+Turned = Callable[[], None]
 
 
 class Store:
     """The objects of one kind by (namespace, name), and whom to tell when one changes.
 
     `trim` returns the JSON of what is worth keeping of an object, its metadata included; what it returned, it returns
-    again. With `group`, the name of a
-    label, all objects that have one value of it are found at once.
+    again. With `group`, the name of a label, all objects that have one value of it are found at once.
     """
 
     def __init__(self, changed: Changed, *, trim: Callable[[bytes], bytes] = bytes, group: str | None = None) -> None:
@@ -178,6 +179,7 @@ class Watch:
         self._kind = kind
         self._store = store
         self._failures = 0
+        self._streams = kind.streamed
         self.synced = asyncio.Event()
         """Set once the first list is in, or its API is known to be absent."""
         self.failure: ApiError | None = None
@@ -185,7 +187,7 @@ class Watch:
         self.served = Served.UNKNOWN
         """Whether the API server has this kind, as it last said."""
 
-    async def run(self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]) -> None:
+    async def run(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
         """Keep the store current until cancelled. `turned` is called when it begins or ceases to work."""
         while True:
             try:
@@ -201,28 +203,35 @@ class Watch:
                 unreadable = TransientError(f"the answer cannot be read: {type(error).__name__}")
                 await asyncio.sleep(self._failed(unreadable, namespace, turned))
 
-    async def _list_and_watch(
-        self, namespace: str | None, selector: Mapping[str, str], turned: Callable[[], None]
-    ) -> None:
-        contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
+    async def _list_and_watch(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
+        version = ""
+        if not self._streams:
+            contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
+            self._listed(contents, version, namespace, turned)
+        while True:
+            version = await self._follow(namespace, selector, version, turned)
+
+    def _listed(self, contents: Iterable[bytes], version: str, namespace: str | None, turned: Turned) -> None:
         self._store.replace(contents, namespace=namespace, version=int(version))
         healed, self.failure = self.failure is not None, None
         self.served = Served.YES
         self.synced.set()
         if healed:
             turned()
-        while True:
-            version = await self._follow(namespace, selector, version)
 
-    async def _follow(self, namespace: str | None, selector: Mapping[str, str], version: str) -> str:
-        """Watch until the server ends it; returns the version to go on from."""
-        loop = asyncio.get_running_loop()
-        began, told = loop.time(), False
-        async for event in self._cluster.watch(self._kind, namespace, selector, version):
-            version, told = self._take(event), True
-            # Only now: a list alone doesn't show that the watch works, and would be asked for again and again.
-            self._failures = 0
-        if not told and loop.time() - began < _SHORTEST_WATCH:
+    async def _follow(self, namespace: str | None, selector: Mapping[str, str], version: str, turned: Turned) -> str:
+        """Watch until the server ends it; returns the version to go on from. From none: what is there comes first."""
+        told, began = False, asyncio.get_running_loop().time()
+        parameters = selector if version else {**selector, **streaming.PARAMETERS}
+        async with aclosing(self._cluster.watch(self._kind, namespace, parameters, version)) as events:
+            if not version:
+                contents, version = await streaming.beginning(events, self._store.trim)
+                self._listed(contents, version, namespace, turned)
+            async for event in events:
+                version, told = self._take(event), True
+                # Only now: a list alone doesn't show that the watch works, and would be asked for again and again.
+                self._failures = 0
+        if not told and asyncio.get_running_loop().time() - began < _SHORTEST_WATCH:
             raise TransientError(f"the watch of {self._kind.plural} ended as soon as it began")
         return version
 
@@ -234,10 +243,12 @@ class Watch:
             self._store.put(bytes(event.object))
         return meta.resource_version
 
-    def _failed(self, error: ApiError, namespace: str | None, turned: Callable[[], None]) -> float:
+    def _failed(self, error: ApiError, namespace: str | None, turned: Turned) -> float:
         """Note the failure; returns how many seconds to wait before the next try."""
         known, self.failure = self.failure, error
         self._failures += 1
+        # A server without streaming lists (before 1.34, or by choice): whoever runs it grants the list.
+        self._streams = self._streams and error.status != 422
         absent = isinstance(error, NotFoundError)
         if absent:
             self.served = Served.NO
@@ -266,7 +277,7 @@ class Watches:
         self._watches: dict[Kind, list[Watch]] = {}
         self._starts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
-    def add(self, kind: Kind, selector: Mapping[str, str], store: Store, turned: Callable[[], None]) -> None:
+    def add(self, kind: Kind, selector: Mapping[str, str], store: Store, turned: Turned) -> None:
         """Watch this kind into the store as well, from the time that `run` is called."""
         self._stores[kind] = store
         self._watches[kind] = []
@@ -294,7 +305,7 @@ class Watches:
 
     async def synced(self) -> None:
         """Wait until each kind was listed once, or is known not to work."""
-        for watch in itertools.chain.from_iterable(self._watches.values()):
+        for watch in (watch for watches in self._watches.values() for watch in watches):
             await watch.synced.wait()
 
     async def run(self) -> None:

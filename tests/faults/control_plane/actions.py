@@ -118,9 +118,11 @@ async def swallowed(exchange: Exchange) -> web.StreamResponse:
 
 
 async def frozen(exchange: Exchange) -> web.StreamResponse:
-    """A watch that stays open and tells nothing, not even a bookmark."""
+    """A watch that stays open and tells nothing, not even a bookmark; one in place of a list, what is there alone."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(exchange.request)
+    if "sendInitialEvents" in exchange.request.query:
+        await response.write(await exchange.until(b"k8s.io/initial-events-end"))
     await asyncio.Event().wait()
     return response
 

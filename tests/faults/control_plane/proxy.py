@@ -1,7 +1,8 @@
 """A proxy between an operator and the API server: it numbers every write, logs every request, and breaks them to order.
 
 The operator gets a kubeconfig that names the proxy; the proxy speaks to the real API server as the cluster's
-administrator. What it does to a request is an `Action`, bound to the requests that it is for by `ApiProxy.fault`.
+administrator, or as whom the operator's own token names. What it does to a request is an `Action`, bound to the
+requests that it is for by `ApiProxy.fault`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Call:
     namespace: str
     name: str
     occurrence: int = 0
+    selector: str = ""
 
     @classmethod
     def of(cls, request: web.Request) -> Self:
@@ -60,7 +62,8 @@ class Call:
             verb = "watch"
         if verb == "delete" and not name:
             verb = "deletecollection"
-        return cls(verb, group, resource, subresource, namespace, name)
+        selector = request.query.get("labelSelector") or request.query.get("fieldSelector", "")
+        return cls(verb, group, resource, subresource, namespace, name, selector=selector)
 
     @property
     def numbered(self) -> bool:
@@ -102,6 +105,16 @@ class Exchange:
         """Ask the API server, and wait for all of its answer."""
         async with self.upstream.request(self) as response:
             return Reply(response.status, _kept(response.headers), await response.read())
+
+    async def until(self, last: bytes) -> bytes:
+        """Ask the API server, and wait for its answer up to the end of the line that has this in it."""
+        said = b""
+        async with self.upstream.request(self) as response:
+            async for chunk in response.content.iter_any():
+                said += chunk
+                if last in said and said.endswith(b"\n"):
+                    break
+        return said
 
     def drop(self) -> web.StreamResponse:
         """Close the connection without an answer."""
@@ -176,14 +189,17 @@ class ApiProxy:
         self.cut()
         await self._runner.cleanup()
 
-    def kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig that leads to this proxy."""
+    def kubeconfig(self, path: Path, token: str = "") -> Path:
+        """Write a kubeconfig that leads to this proxy, with the token of an account if there is one.
+
+        The token counts where `upstream` has no certificate of its own.
+        """
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "proxy", "cluster": {"server": self.url}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
-            "users": [{"name": "nobody", "user": {}}],
+            "users": [{"name": "nobody", "user": {"token": token} if token else {}}],
             "current-context": "proxy",
         }
         path.write_text(yaml.safe_dump(config))
