@@ -22,7 +22,6 @@ from tests.cluster.progress import Progress
 from tests.controller.pipelines import eventually
 from tests.debian import program
 from tests.metrics import Scrape
-from tests.observability.grafana import SCRAPE_SECONDS
 from tests.observability.load import Products, Running, load, running
 from tests.observability.product import Groups
 from tests.observability.servers import Prometheus, prometheus
@@ -83,9 +82,9 @@ def _hastened(groups: Groups) -> Groups:
 
 
 def _started(one: Prometheus) -> float:
-    """When it had scraped all of them, idle."""
-    eventually(lambda: len(one.instant(DEFAULT_PREFIX + names.QUEUE_DEPTH)) == 3, "all are scraped", SECONDS)
-    return min(series.values[0] for series in one.instant("timestamp(up)"))
+    """When it had scraped all of them, idle; until then it took them for gone."""
+    eventually(lambda: len(one.instant("up == 1")) == 3 and not one.firing(), "all are scraped", SECONDS)
+    return one.value("time()")
 
 
 def _seen(one: Prometheus, given: Running, metrics: Scrape, start: float) -> Watched:
@@ -97,4 +96,4 @@ def _seen(one: Prometheus, given: Running, metrics: Scrape, start: float) -> Wat
     eventually(lambda: one.firing() == FIRING, "all alerts fire", SECONDS)
     seen = one.value(up)
     eventually(lambda: one.value(up) > seen, "it is scraped once more", SECONDS)
-    return Watched(one, given.products, metrics, start - SCRAPE_SECONDS, one.value(up))
+    return Watched(one, given.products, metrics, start, one.value(up))

@@ -71,7 +71,7 @@ class View:
         """The answer that a panel is drawn from."""
         if query.instant:
             return self.prometheus.instant(query.expr, self.end)
-        steps = math.ceil((self.end - self.start) / query.step)
+        steps = (self.end - self.start) // query.step
         return self.prometheus.range(query.expr, self.end - steps * query.step, self.end, query.step)
 
     def value(self, title: str, legend: str, chosen: Chosen | None = None, rate_interval: str = "") -> dict[str, float]:
