@@ -55,9 +55,10 @@ format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix
 
 .PHONY: generate
-generate: $(READY) ## Write what is generated: the CRD, its reference and the fleet's dashboard
+generate: $(READY) ## Write what is generated: the CRD and its reference, the permissions, the fleet's dashboard
 	@$(BIN)/python -m notification_operator.crd crds
 	@$(BIN)/python -m notification_operator.reference docs/reference/notificationpipeline.md
+	@$(BIN)/python -m notification_operator.permissions deploy/rbac
 	@$(BIN)/python -m notification_operator.dashboards grafana/notification-dashboard.json
 
 .PHONY: lock

@@ -22,12 +22,12 @@ READY_SECONDS = 30.0
 
 
 class OperatorProcess:
-    """`notification-operator run` on one namespace of a cluster. Use as a context manager."""
+    """`notification-operator run` on one namespace of a cluster, or (None) on all. Use as a context manager."""
 
     def __init__(
         self,
         cluster: Cluster,
-        namespace: str,
+        namespace: str | None,
         log: Path,
         *,
         level: str = "info",
@@ -38,7 +38,8 @@ class OperatorProcess:
         self.port = free_port()
         self._command = [
             *(str(Path(sys.executable).with_name("notification-operator")), "run"),
-            *("--kubeconfig", str(kubeconfig or cluster.kubeconfig), "--namespace", namespace),
+            *("--kubeconfig", str(kubeconfig or cluster.kubeconfig)),
+            *(() if namespace is None else ("--namespace", namespace)),
             *("--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)),
             *("--log-format", "json", "--log-level", level),
             *options,
