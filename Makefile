@@ -1,4 +1,4 @@
-# Everything starts here. `make help` lists what there is; nothing but Python ≥ 3.11, Go and make is assumed.
+# Everything starts here. `make help` lists what there is; nothing but Python ≥ 3.11, Go, npm and make is assumed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
