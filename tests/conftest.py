@@ -1,6 +1,7 @@
-"""Fixtures for tests that need a real API server: `cluster`, once per session, and `namespace`, one per test.
+"""Fixtures for tests that need a real API server: `cluster`, once per session, and `namespace`, one per test; and for
+those that need a real PostgreSQL server: `postgres`, once per session.
 
-A test that asks for either is marked `cluster`; `pytest -m "not cluster"` is the quick part. CLUSTER chooses what
+A test that asks for a cluster is marked `cluster`; `pytest -m "not cluster"` is the quick part. CLUSTER chooses what
 they run against: see `python -m tests.cluster --help`.
 """
 
@@ -17,6 +18,7 @@ from tests.cluster.binaries import Places, ensure
 from tests.cluster.catalog import CONTROL_PLANE
 from tests.cluster.locks import private_dir
 from tests.cluster.progress import Progress
+from tests.postgres import PostgresServer, postgres_server
 
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS = ROOT / "tests" / "faults"
@@ -67,6 +69,13 @@ def cluster() -> Iterator[Cluster]:
                 yield running
         finally:
             remove(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this session's own."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
-from notification_dispatcher.queues.base import JobQueue, Limits, Overflow, Verdict
+from notification_dispatcher.queues.base import JobQueue, Limits, Overflow, Receipt, Verdict
 
 WINDOW_MS = 60_000
 ROOMY = Limits(1000, Overflow.EVICT_OLDEST, WINDOW_MS)
@@ -39,3 +39,7 @@ class Caller:
 def end(lease: Lease, settling: Settling = Settling.PROCESSED, **more: object) -> Settlement:
     values: dict[str, object] = {"done": lease.done, **more}
     return Settlement(lease=lease, settling=settling, **values)  # type: ignore[arg-type]
+
+
+def receipt(key: str = "r", fingerprint: bytes = b"body") -> Receipt:
+    return Receipt(key, fingerprint, lambda admission: ",".join(admission.verdicts).encode())

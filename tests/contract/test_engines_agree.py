@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
 from notification_dispatcher.queues.base import (
     Admission,
@@ -21,14 +23,23 @@ from notification_dispatcher.queues.base import (
 )
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.queues.sqlite import SqliteQueue
+from tests.contract.shared import SharedVirtualClock, opened, shared_queue
+
+
+class Other(NamedTuple):
+    """An engine to compare with."""
+
+    make: Callable[[SharedVirtualClock], JobQueue]
+    clock_may_be_set: bool
+    """Whether it moves what it stored along with the clock."""
 
 
 class Pair:
     """Both engines, on one clock."""
 
-    def __init__(self, folder: Path, dice: random.Random) -> None:
-        self.clock = VirtualClock()
-        self.engines: list[JobQueue] = [MemoryQueue(self.clock), SqliteQueue(folder / "queue.db", self.clock)]
+    def __init__(self, other: Callable[[SharedVirtualClock], JobQueue], dice: random.Random) -> None:
+        self.clock = SharedVirtualClock()
+        self.engines: list[JobQueue] = [MemoryQueue(self.clock), other(self.clock)]
         self._dice = dice
         self._leased: list[tuple[Lease, Lease]] = []
 
@@ -126,16 +137,20 @@ def _answer(admission: Admission) -> bytes:
     return " ".join(admission.verdicts).encode() if "queued" in admission.verdicts else b""
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> Other:
+    if request.param == "sqlite":
+        return Other(functools.partial(SqliteQueue, tmp_path / "queue.db"), clock_may_be_set=True)
+    return Other(functools.partial(shared_queue, request.getfixturevalue("postgres")), clock_may_be_set=False)
+
+
 @pytest.mark.parametrize("seed", range(12))
-async def test_engines_agree(tmp_path: Path, seed: int) -> None:
+async def test_engines_agree(other: Other, seed: int) -> None:
     dice = random.Random(seed)
-    pair = Pair(tmp_path, dice)
-    for engine in pair.engines:
-        await engine.open()
-    rare = [pair.replay, pair.discard, pair.tidy, pair.jump]
-    for _ in range(200):
-        await dice.choice(4 * [pair.enqueue, pair.enqueue, pair.claim, pair.settle] + rare)()
-        await pair.compare()
-        pair.clock.advance(dice.choice([0, 0.001, 0.7, 5, 30]))
-    for engine in pair.engines:
-        await engine.close()
+    pair = Pair(other.make, dice)
+    rare = [pair.replay, pair.discard, pair.tidy, *([pair.jump] if other.clock_may_be_set else [])]
+    async with opened(*pair.engines):
+        for _ in range(200):
+            await dice.choice(4 * [pair.enqueue, pair.enqueue, pair.claim, pair.settle] + rare)()
+            await pair.compare()
+            pair.clock.advance(dice.choice([0, 0.001, 0.7, 5, 30]))

@@ -1,4 +1,4 @@
-"""Programs of the system that the fault tests need: found, or installed where that is possible."""
+"""Programs of the system that tests need: found, or installed where that is possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 def strace() -> str:
     """The path of strace."""
     if (found := shutil.which("strace")) is None:
-        _installed("strace")
+        installed("strace")
         found = shutil.which("strace")
     assert found is not None
     return found
@@ -26,7 +26,7 @@ def libfaketime() -> Path:
     The one for programs with threads: with the other, two threads that read a new time at once see none at all.
     """
     if not (found := _libraries()):
-        _installed("libfaketime")
+        installed("libfaketime")
         found = _libraries()
     return found[0]
 
@@ -36,11 +36,15 @@ def _libraries() -> list[Path]:
 
 
 @functools.cache
-def _installed(package: str) -> None:
+def installed(package: str) -> None:
     """Install a package of Debian's. Without the right to, the test fails and says what to install."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.fail(f"{package} is needed: on Debian, apt-get install {package}", pytrace=False)
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
         subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            # No service that the package brings is started.
+            command,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},
         )

@@ -3,8 +3,8 @@
     DispatcherError
     ├── SettingsError          a setting is wrong; the message names each variable and the fix
     ├── QueueError
-    │   ├── QueueInUseError    another process has the queue's file
-    │   ├── QueueSchemaError   the file was written by a newer version
+    │   ├── QueueInUseError    another process has the queue's file, or another pipeline its schema
+    │   ├── QueueSchemaError   the queue was written by a newer version
     │   └── QueueUnavailableError   the engine cannot store or read now: disk full, file damaged, closed
     ├── BlockedAddressError    a destination is on an address that its channel may not reach
     ├── RequestError           a request over HTTP cannot be served; it has the status and the sentence
@@ -35,11 +35,11 @@ class QueueError(DispatcherError):
 
 
 class QueueInUseError(QueueError):
-    """Another process has the queue's file: two would deliver everything twice."""
+    """The queue is another process's or another pipeline's: two would deliver everything twice, or the other's jobs."""
 
 
 class QueueSchemaError(QueueError):
-    """The queue's file is of a newer version than this program."""
+    """The queue is of a newer version than this program."""
 
 
 class QueueUnavailableError(QueueError):

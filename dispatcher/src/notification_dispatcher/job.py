@@ -81,6 +81,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """How often the process ended while a worker had it. That costs no attempt, but may be its fault."""
     trace: str = ""
     """As in the job."""
+    holder: int = 0
+    """Which of the dispatchers on a shared queue has it: a lease that was lost and given to another is another one."""
 
 
 class Settling(StrEnum):

@@ -20,7 +20,7 @@ from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
-from notification_dispatcher.errors import QueueError, SettingsError
+from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.housekeeping import tidy_up
 from notification_dispatcher.http_protocol import BoundedProtocol
 from notification_dispatcher.intake import Intake
@@ -57,15 +57,15 @@ async def run(settings: Settings, read: Callable[[], Settings]) -> None:
     listener = _listen(settings.fixed)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        queue = _make_queue(settings.fixed, clock)
-        await queue.open()
-        stack.push_async_callback(queue.close)
         client = await stack.enter_async_context(HttpClient(clock))
 
         def channels_of(live: Live) -> Channels:
             return make_channels(live, client, clock)
 
         in_force = InForce(settings, Routes(settings.live), channels_of(settings.live))
+        queue = _make_queue(in_force, clock)
+        await queue.open()
+        stack.push_async_callback(queue.close)
         parts = make_parts(in_force, queue, client, clock)
         reload = Reload(read, channels_of, in_force, parts.metrics)
         await _serve(parts, reload, listener)
@@ -136,11 +136,15 @@ def _make_server(parts: Parts) -> _Server:
     return _Server(config)
 
 
-def _make_queue(fixed: Fixed, clock: Clock) -> JobQueue:
+def _make_queue(in_force: InForce, clock: Clock) -> JobQueue:
+    fixed = in_force.settings.fixed
     if fixed.queue_engine == "memory":
         return MemoryQueue(clock)
     if fixed.queue_engine == "postgresql":
-        raise QueueError("the engine postgresql is not part of this program yet")
+        # Only here: nobody else needs its driver.
+        from notification_dispatcher.queues.postgresql.opening import make_queue  # noqa: PLC0415
+
+        return make_queue(in_force, clock)
     return SqliteQueue(fixed.queue_path, clock)
 
 

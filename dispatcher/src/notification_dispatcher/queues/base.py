@@ -13,8 +13,9 @@ Every engine keeps these promises, and `tests/contract` holds each of them to it
 - A job that was leased when the process died is leased again, at no cost, but `Lease.crashes` counts it. Of those that
   it happened to `SUSPICIOUS_CRASHES` times, one at a time is leased: what it does then is its own fault, and the others
   are not under suspicion for it.
-- When the wall clock is set, what was measured from it moves along: back-offs keep their length, ages stay what they
-  were. What was scheduled for a time of day is not moved.
+- When the machine's wall clock is set, what was measured from it moves along: back-offs keep their length, ages stay
+  what they were. What was scheduled for a time of day is not moved. (The shared engine's times are of the database's
+  clock, and nobody but the database knows how that was set: they stay as they are.)
 - Dead letters are kept until `tidy` finds them too old or too many, and are listed the latest first.
 - Counts are kept, never counted: reading them costs nothing, whatever the length of the queue.
 """

@@ -30,6 +30,7 @@ from notification_dispatcher.queues.base import (
 from notification_dispatcher.queues.entry import Entry, lease_of, reported
 from notification_dispatcher.queues.fading import Fading
 from notification_dispatcher.queues.jumps import ClockJumps, Moment
+from notification_dispatcher.queues.transitions import change_of
 from notification_dispatcher.queues.waking import Waking
 
 _Heap = list[tuple[int, int]]
@@ -227,26 +228,18 @@ class MemoryQueue:
             if noted is not None and noted[0] == entry.job.id:
                 self._processed.note(entry.job.id, None, noted[1])
             return
+        change = change_of(one, now)
         entry.done = one.done
-        if one.settling in {Settling.RELEASED, Settling.POSTPONED}:
-            entry.attempts -= 1
-        else:
-            entry.reason, entry.detail = one.reason, one.detail
-        match one.settling:
-            case Settling.FAILED:
-                entry.dead_ms = now.wall_ms
-                self._move(entry, State.DEAD)
-                return
-            case Settling.RETRY:
-                entry.due_ms = entry.ready_ms = now.to_wall_ms(one.again_at)
-                self._move(entry, State.SCHEDULED)
-            case Settling.POSTPONED:
-                entry.ready_ms = now.to_wall_ms(one.again_at)
-                self._move(entry, State.SCHEDULED)
-            case _:
-                self._move(entry, State.READY)
-        self._put(entry)
-        self._waking.now()
+        entry.attempts -= change.refund
+        entry.due_ms = entry.due_ms if change.due_ms is None else change.due_ms
+        entry.ready_ms = entry.ready_ms if change.ready_ms is None else change.ready_ms
+        entry.dead_ms = entry.dead_ms if change.dead_ms is None else change.dead_ms
+        entry.reason = entry.reason if change.reason is None else change.reason
+        entry.detail = entry.detail if change.detail is None else change.detail
+        self._move(entry, change.state)
+        if change.state is not State.DEAD:
+            self._put(entry)
+            self._waking.now()
 
     def _put(self, entry: Entry) -> None:
         heapq.heappush(self._waiting[entry.state][entry.job.rank], entry.since)

@@ -101,20 +101,11 @@ UPDATE job SET state = {State.READY}
 WHERE state = {State.SCHEDULED} AND rank IN (0, 1, 2) AND ready_ms <= ? AND crashes < {SUSPICIOUS_CRASHES}
 """  # noqa: S608
 PROCESSED = f"DELETE FROM job WHERE seq IN (SELECT value FROM json_each(?)) AND state = {State.RUNNING}"  # noqa: S608
-RETRY = f"""
-UPDATE job SET state = {State.SCHEDULED}, done = ?1, due_ms = ?2, ready_ms = ?2, reason = ?3, detail = ?4
-WHERE seq = ?5 AND state = {State.RUNNING}
-"""  # noqa: S608
-POSTPONE = f"""
-UPDATE job SET state = {State.SCHEDULED}, done = ?, ready_ms = ?, attempts = attempts - 1
-WHERE seq = ? AND state = {State.RUNNING}
-"""  # noqa: S608
-RELEASE = f"""
-UPDATE job SET state = {State.READY}, done = ?, attempts = attempts - 1 WHERE seq = ? AND state = {State.RUNNING}
-"""  # noqa: S608
-BURY = f"""
-UPDATE job SET state = {State.DEAD}, done = ?, reason = ?, detail = ?, dead_ms = ?
-WHERE seq = ? AND state = {State.RUNNING}
+# The values of `transitions.Change`, then what is done, and whose it is.
+CHANGE = f"""
+UPDATE job SET state = ?1, attempts = attempts - ?2, due_ms = ifnull(?3, due_ms), ready_ms = ifnull(?4, ready_ms),
+    dead_ms = ifnull(?5, dead_ms), reason = ifnull(?6, reason), detail = ifnull(?7, detail), done = ?8
+WHERE seq = ?9 AND state = {State.RUNNING}
 """  # noqa: S608
 
 # Suspects: jobs that a worker had more than once when the process ended. All but the one that is out wait as scheduled.

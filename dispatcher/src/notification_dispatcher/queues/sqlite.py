@@ -38,6 +38,7 @@ from notification_dispatcher.queues.jumps import ClockJumps, Moment
 from notification_dispatcher.queues.leasing import lease_due
 from notification_dispatcher.queues.migrations import VERSION
 from notification_dispatcher.queues.sqlite_file import connect, lock
+from notification_dispatcher.queues.transitions import change_of
 from notification_dispatcher.queues.waking import Waking
 from notification_dispatcher.queues.writer import GroupCommitWriter
 
@@ -243,17 +244,9 @@ class SqliteQueue:
 
 def _settle(connection: sqlite3.Connection, one: Settlement, now: Moment) -> tuple[State, int]:
     """One transition out of running, and how many jobs made it: none if the lease is no longer held."""
-    seq, done = one.lease.seq, _encode(one.done).decode()
-    match one.settling:
-        case Settling.FAILED:
-            return State.DEAD, connection.execute(sql.BURY, (done, one.reason, one.detail, now.wall_ms, seq)).rowcount
-        case Settling.RELEASED:
-            return State.READY, connection.execute(sql.RELEASE, (done, seq)).rowcount
-        case Settling.POSTPONED:
-            return State.SCHEDULED, connection.execute(sql.POSTPONE, (done, now.to_wall_ms(one.again_at), seq)).rowcount
-        case _:
-            values = (done, now.to_wall_ms(one.again_at), one.reason, one.detail, seq)
-            return State.SCHEDULED, connection.execute(sql.RETRY, values).rowcount
+    change = change_of(one, now)
+    values = (*change, _encode(one.done).decode(), one.lease.seq)
+    return change.state, connection.execute(sql.CHANGE, values).rowcount
 
 
 def _move(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:

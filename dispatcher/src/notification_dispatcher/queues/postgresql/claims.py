@@ -1,0 +1,141 @@
+"""Takes jobs out and ends their leases: `engine` calls it for the worker."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+
+from notification_dispatcher.job import Lease, Rank, Settlement, Settling
+from notification_dispatcher.queues.base import State, position
+from notification_dispatcher.queues.jumps import Moment
+from notification_dispatcher.queues.postgresql import statements
+from notification_dispatcher.queues.postgresql.track import Track, Work
+from notification_dispatcher.queues.transitions import change_of
+
+if TYPE_CHECKING:
+    Row = asyncpg.Record
+
+_MOST_BYTES = 16 * 1024 * 1024
+"""So much payload at a time, and the rest the next time; one job at least."""
+
+_RANKS = tuple(Rank)
+_encode = msgspec.json.encode
+_decode_channels = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_done = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Claims:
+    """The leases of this process."""
+
+    def __init__(self, claiming: Track, settling: Track, suspects_lock: int) -> None:
+        self._claiming = claiming
+        self._settling = settling
+        self._suspects_lock = suspects_lock
+        self._held: dict[int, int] = {}
+        """A job's number → the member that leased it. What is not in here was settled."""
+        self._uncertain = False
+        """Whether a claim ended otherwise than it should: it may have leased what nobody knows of."""
+
+    async def claim(self, count: int, now: Moment, suspects: bool) -> list[Lease]:
+        """Lease up to so many jobs that are due; fewer if they are large, but one at least."""
+
+        async def do(work: Work) -> list[Lease]:
+            promoted = int(work.begun.rpartition(" ")[2])
+            if suspects and await work.link.fetchval("SELECT pg_try_advisory_xact_lock($1)", self._suspects_lock):
+                promoted += _rows_of(await work.link.execute(statements.PROMOTE_SUSPECT, now.wall_ms))
+            if self._uncertain:
+                await self._give_back(work)
+            rows = await work.link.fetch(statements.CLAIM, count, work.member, _MOST_BYTES)
+            work.changes[State.SCHEDULED] -= promoted
+            work.changes[State.READY] += promoted - len(rows)
+            work.changes[State.RUNNING] += len(rows)
+            return [_lease(row, now, work.member) for row in rows]
+
+        try:
+            leases = await self._claiming.run(do, after=statements.promote(now.wall_ms))
+        except BaseException:
+            self._uncertain = True
+            raise
+        self._uncertain = False
+        self._held.update((lease.seq, lease.holder) for lease in leases)
+        leases.sort(key=lambda one: (position(one.due_ms, one.rank), one.seq))
+        return leases
+
+    async def settle(self, settlements: Sequence[Settlement], now: Moment) -> None:
+        """End leases. Those that are not held any more are left alone."""
+        held: dict[int, Settlement] = {}
+        for one in settlements:
+            if self._held.get(one.lease.seq) == one.lease.holder:
+                held.setdefault(one.lease.seq, one)
+        if not held:
+            return
+
+        async def do(work: Work) -> None:
+            by_holder: dict[int, list[Settlement]] = defaultdict(list)
+            for one in held.values():
+                by_holder[one.lease.holder].append(one)
+            for holder, ended in by_holder.items():
+                await _end(work, holder, ended, now)
+
+        await self._settling.run(do)
+        for seq in held:
+            self._held.pop(seq, None)
+
+    async def _give_back(self, work: Work) -> None:
+        """Let go of what an earlier claim leased, whose end was not heard of."""
+        found = _rows_of(await work.link.execute(statements.UNKNOWN_OUTCOME, work.member, list(self._held)))
+        work.changes[State.READY] += found
+        work.changes[State.RUNNING] -= found
+
+
+def _rows_of(status: str) -> int:
+    """How many rows a statement changed, from what it ended with: `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
+
+
+def _lease(row: Row, now: Moment, holder: int) -> Lease:
+    seq, job_id, job_type, payload, rank, channels, done, attempts, accepted_ms, due_ms, crashes, trace = row
+    return Lease(
+        seq=seq,
+        id=job_id,
+        type=job_type,
+        payload=payload,
+        rank=_RANKS[rank],
+        channels=None if channels is None else _decode_channels(channels),
+        done={} if done == "{}" else _decode_done(done),
+        attempt=attempts,
+        accepted_ms=accepted_ms,
+        due_ms=due_ms,
+        eligible_at=now.to_monotonic(due_ms),
+        crashes=crashes,
+        trace=trace,
+        holder=holder,
+    )
+
+
+async def _end(work: Work, holder: int, settlements: Iterable[Settlement], now: Moment) -> None:
+    """End the leases of one holder."""
+    processed = [one.lease.id for one in settlements if one.settling is Settling.PROCESSED]
+    others = [one for one in settlements if one.settling is not Settling.PROCESSED]
+    if processed:
+        work.changes[State.RUNNING] -= _rows_of(await work.link.execute(statements.PROCESSED, processed, holder))
+    if others:
+        ids = [one.lease.id for one in others]
+        columns = zip(*(_row_of(one, now) for one in others), strict=True)
+        rows = await work.link.fetch(statements.CHANGE, ids, holder, *columns)
+        work.changes[State.RUNNING] -= len(rows)
+        for row in rows:
+            work.changes[row["state"]] += 1
+
+
+def _row_of(
+    one: Settlement, now: Moment
+) -> tuple[str, int, int, int | None, int | None, int | None, str | None, str | None]:
+    change = change_of(one, now)
+    # No text of PostgreSQL's has a NUL, and what a destination answered may have.
+    detail = None if change.detail is None else change.detail.replace("\0", "\ufffd")
+    return _encode(one.done).decode(), *change[:-1], detail

@@ -1,0 +1,143 @@
+"""A real PostgreSQL server of this machine's, for tests and benchmarks: Debian's package, in a folder of its own.
+
+It is installed where it is missing and may be. PostgreSQL refuses to run as root, so there it runs as the user that
+the package makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+
+from tests.faults.tools import installed
+from tests.pod import free_port
+
+_PACKAGE = "postgresql-15"
+_USER = "dispatcher"
+PASSWORD = "canary-pAssw0rd"
+_SECONDS = 30.0
+
+
+def programs() -> Path:
+    """The folder of initdb, postgres and the like; the newest there is."""
+    if not (found := _folders()):
+        installed(_PACKAGE)
+        found = _folders()
+    return found[-1]
+
+
+def _folders() -> list[Path]:
+    return sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+class PostgresServer:
+    """One server; its data outlives its processes."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is empty, and may be given to another user."""
+        self.port = free_port()
+        self._data = folder / "data"
+        self.log = folder / "log"
+        self._programs = programs()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user, self._user)
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    @asynccontextmanager
+    async def administrator(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A connection of the superuser's, for the block."""
+        link = await asyncpg.connect(self.dsn, timeout=_SECONDS)
+        try:
+            yield link
+        finally:
+            link.terminate()
+
+    async def until(self, query: str, value: object) -> None:
+        """Ask the server until it answers so."""
+        async with self.administrator() as link, asyncio.timeout(_SECONDS):
+            while (found := await link.fetchval(query)) != value:
+                assert found is not None, query
+                await asyncio.sleep(0.02)
+
+    def initialize(self) -> None:
+        """Make the data folder."""
+        self._run("initdb", "-D", str(self._data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n")
+        alter = f"ALTER ROLE {_USER} PASSWORD '{PASSWORD}'"
+        self._run("postgres", "--single", "-D", str(self._data), "postgres", text=alter)
+
+    def start(self, *options: str) -> None:
+        """Start it with `-c` options beside its own, and wait until it answers."""
+        ours = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        for option in (*ours, *options):
+            command += ["-c", option]
+        until = time.monotonic() + _SECONDS
+        while not self._answers():
+            # Just after a SIGKILL, its shared memory may still be in use for a moment.
+            if self._process is None or self._process.poll() is not None:
+                with self.log.open("ab") as log:
+                    self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user)
+            assert time.monotonic() < until, self.log.read_text()[-2000:]
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it as an administrator would who does not wait for anybody."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the server and to each of its processes."""
+        process = self._process
+        assert process is not None
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        self._end(signal.SIGKILL)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
+            process.wait(_SECONDS)
+        self._process = None
+
+    def _answers(self) -> bool:
+        command = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return self._process is not None and subprocess.run(command, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str, text: str = "") -> None:
+        command = [str(self._programs / program), *arguments]
+        with self.log.open("ab") as log:
+            subprocess.run(command, check=True, user=self._user, input=text.encode(), stdout=log, stderr=log)
+
+
+@contextmanager
+def postgres_server(*options: str) -> Iterator[PostgresServer]:
+    """A server that runs until the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-"))
+    try:
+        server = PostgresServer(folder)
+        server.initialize()
+        server.start(*options)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
