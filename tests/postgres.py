@@ -19,6 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.certificates import Certificate
 from tests.faults.tools import installed
 from tests.pod import free_port
 
@@ -46,6 +47,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         """`folder` is empty, and may be given to another user."""
         self.port = free_port()
+        self.password = PASSWORD
         self._data = folder / "data"
         self.log = folder / "log"
         self._programs = programs()
@@ -56,12 +58,12 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/postgres"
 
     @asynccontextmanager
     async def administrator(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A connection of the superuser's, for the block."""
-        link = await asyncpg.connect(self.dsn, timeout=_SECONDS)
+        link = await asyncpg.connect(f"{self.dsn}?sslmode=prefer", timeout=_SECONDS)
         try:
             yield link
         finally:
@@ -77,9 +79,21 @@ class PostgresServer:
     def initialize(self) -> None:
         """Make the data folder."""
         self._run("initdb", "-D", str(self._data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n")
+        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         alter = f"ALTER ROLE {_USER} PASSWORD '{PASSWORD}'"
         self._run("postgres", "--single", "-D", str(self._data), "postgres", text=alter)
+
+    def secure(self, by: Certificate) -> None:
+        """Take nobody without TLS, from the start or the next connection on, with this certificate."""
+        for path, name in zip(by, ("server.crt", "server.key"), strict=True):
+            shutil.copy(path, self._data / name)
+            if self._user:
+                shutil.chown(self._data / name, self._user, self._user)
+            (self._data / name).chmod(0o600)
+        hosts = self._data / "pg_hba.conf"
+        hosts.write_text(hosts.read_text().replace("host ", "hostssl ", 1))
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     def start(self, *options: str) -> None:
         """Start it with `-c` options beside its own, and wait until it answers."""
@@ -128,12 +142,15 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(*options: str) -> Iterator[PostgresServer]:
-    """A server that runs until the block ends."""
+def postgres_server(*options: str, certificate: Certificate | None = None) -> Iterator[PostgresServer]:
+    """A server that runs until the block ends; with a certificate, for TLS alone."""
     folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-"))
     try:
         server = PostgresServer(folder)
         server.initialize()
+        if certificate is not None:
+            server.secure(certificate)
+            options += ("ssl=on",)
         server.start(*options)
         try:
             yield server

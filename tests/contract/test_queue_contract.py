@@ -6,7 +6,16 @@ import asyncio
 
 from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.job import HEAD_START_MS, Job, JobState, Rank, Settling
-from notification_dispatcher.queues.base import Admission, Counts, JobQueue, Limits, Named, Overflow, Verdict
+from notification_dispatcher.queues.base import (
+    Admission,
+    Counts,
+    DeadFilter,
+    JobQueue,
+    Limits,
+    Named,
+    Overflow,
+    Verdict,
+)
 from tests.contract.caller import WINDOW_MS, Caller, end
 
 
@@ -255,6 +264,17 @@ async def test_a_report_says_where_a_job_is(queue: JobQueue, caller: Caller, clo
         (JobState.SCHEDULED, 1, "http_5xx", "crm: answered 503"),
         (JobState.DEAD, 2, "http_4xx", "crm: answered 410"),
     ]
+
+
+async def test_no_text_is_too_strange_to_ask_for(queue: JobQueue, caller: Caller) -> None:
+    await caller.put(caller.job("a"))
+    assert await queue.report("a\0b") is None
+    assert await queue.dead_letters(DeadFilter(job_type="a\0b", channel="\0"), None, 10) == []
+    (lease,) = await queue.claim(1)
+    await queue.settle([end(lease, Settling.FAILED, reason="http_5xx", detail="crm: it said \0, \x1b and \ud7ff")])
+    report = await queue.report("a")
+    assert report is not None
+    assert report.detail.startswith("crm: it said ")
 
 
 async def test_a_settlement_that_comes_twice_changes_nothing(queue: JobQueue, caller: Caller) -> None:

@@ -62,7 +62,7 @@ class Receiver:
         self.status = 204
         self.last: bytes = b""
         """The body that came last."""
-        self._ledger = ledger
+        self.ledger = ledger
         self._dice = dice
         self._refused: set[str] = set()
 
@@ -97,7 +97,7 @@ class Receiver:
             return web.Response(status=500)
         if self.moody and self._dice.random() < 0.05:
             await asyncio.sleep(0.02)
-        self._ledger.delivered[job] += 1
+        self.ledger.delivered[job] += 1
         return web.Response(status=204)
 
 

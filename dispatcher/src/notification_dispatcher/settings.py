@@ -98,7 +98,7 @@ class Fixed(_Variables):
         Variable.QUEUE_SCHEMA, DEFAULT_SCHEMA, "The schema of this pipeline's tables, for the postgresql engine."
     )
     queue_pool_size: Annotated[int, Field(ge=1, le=64), _whole(1, 64)] = _setting(
-        Variable.QUEUE_POOL_SIZE, 4, "Connections to PostgreSQL, beside the one that listens."
+        Variable.QUEUE_POOL_SIZE, 4, "Connections to PostgreSQL, beside two more: one beats, one listens."
     )
     drain_timeout_ms: Milliseconds = _setting(
         Variable.DRAIN_TIMEOUT_MS, 25_000, "On SIGTERM, running deliveries get this long to finish."

@@ -136,6 +136,6 @@ def _row_of(
     one: Settlement, now: Moment
 ) -> tuple[str, int, int, int | None, int | None, int | None, str | None, str | None]:
     change = change_of(one, now)
-    # No text of PostgreSQL's has a NUL, and what a destination answered may have.
-    detail = None if change.detail is None else change.detail.replace("\0", "\ufffd")
+    # What a destination answered may be anything.
+    detail = None if change.detail is None else statements.text(change.detail)
     return _encode(one.done).decode(), *change[:-1], detail

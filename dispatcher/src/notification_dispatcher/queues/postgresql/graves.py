@@ -24,6 +24,7 @@ from notification_dispatcher.queues.base import (
 )
 from notification_dispatcher.queues.postgresql import statements
 from notification_dispatcher.queues.postgresql.door import forget
+from notification_dispatcher.queues.postgresql.statements import text
 from notification_dispatcher.queues.postgresql.track import Work
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _decode_done = msgspec.json.Decoder(dict[str, str]).decode
 
 async def report(link: Link, job_id: str, now_ms: int) -> JobReport | None:
     """What is known of a job."""
+    job_id = text(job_id)
     row = await link.fetchrow(statements.REPORT, job_id)
     if row is not None:
         return report_of(_kept(tuple(row)))
@@ -94,7 +96,8 @@ def _named(rows: Sequence[Row]) -> list[Named]:
 
 
 def _chosen(which: DeadFilter) -> tuple[str | None, ...]:
-    return which.job_id, which.job_type, which.reason, which.channel
+    given = (which.job_id, which.job_type, which.reason, which.channel)
+    return tuple(None if one is None else text(one) for one in given)
 
 
 def _kept(row: tuple[object, ...]) -> Kept:

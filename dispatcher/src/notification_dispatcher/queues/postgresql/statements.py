@@ -14,6 +14,12 @@ from notification_dispatcher.queues.base import SUSPICIOUS_CRASHES, State
 ID_MARK = "\x01"
 """Before an id among the dedup keys: no key can start so."""
 
+
+def text(anything: str) -> str:
+    """As PostgreSQL takes it: no text of its has a NUL, which callers' and destinations' may have."""
+    return anything.replace("\0", "\ufffd")
+
+
 NOW_MS = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 # At the door, behind the schema's lock: nobody else lets jobs in meanwhile.

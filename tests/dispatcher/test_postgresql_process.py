@@ -1,0 +1,159 @@
+"""The real dispatcher on a real PostgreSQL server: TLS, a rotated secret, a server that goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from notification_dispatcher import metric_names as names
+from notification_dispatcher.variables import Variable
+from notification_operator.offline.settings_folder import swap
+from tests.certificates import self_signed
+from tests.contract.shared import new_schema
+from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
+from tests.faults.ledger import JOB_TYPE, Ledger, Receiver, Sender
+from tests.metrics import Scrape
+from tests.postgres import PASSWORD, PostgresServer, postgres_server
+
+_OF_DISPATCHERS = "FROM pg_stat_activity WHERE application_name = 'notification-dispatcher'"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver(Ledger(), random.Random(1))
+    receiver.moody = False
+    async with receiver.listening():
+        yield receiver
+
+
+def settings(schema: str, **more: str) -> dict[str, str]:
+    return {"NOTIFICATION_QUEUE_ENGINE": "postgresql", "NOTIFICATION_QUEUE_SCHEMA": schema, **more}
+
+
+def jobs(*ids: str) -> list[dict[str, object]]:
+    return [{"type": JOB_TYPE, "id": one, "payload": {}} for one in ids]
+
+
+async def delivered(receiver: Receiver, *ids: str) -> None:
+    async with asyncio.timeout(30):
+        while not receiver.ledger.delivered.keys() >= set(ids):  # noqa: ASYNC110  another process delivers
+            await asyncio.sleep(0.02)
+
+
+async def test_a_rotated_secret_is_taken_up_while_jobs_run(tmp_path: Path, receiver: Receiver) -> None:
+    old, new = self_signed(tmp_path, "old"), self_signed(tmp_path, "new")
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    with postgres_server(certificate=old) as server:
+        swap(folder, secret(server.dsn, old.certificate))
+        variables = settings(new_schema(), NOTIFICATION_CONFIG_DIR=str(folder))
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables) as process:
+            receiver.hanging.clear()
+            await process.post(jobs("in flight"))
+            await process.until(names.ACTIVE_JOBS, 1)
+            sender = Sender(receiver.ledger, process.url, "s", random.Random(2))
+            sending = asyncio.create_task(sender.run(50))
+            changed = f"{PASSWORD}-2"
+            server.secure(new)
+            async with server.administrator() as link:
+                await link.execute(f"ALTER ROLE dispatcher PASSWORD '{changed}'")
+                since = await link.fetchval("SELECT clock_timestamp()::text")
+            server.password = changed
+            swap(folder, secret(server.dsn, new.certificate))
+            # The old connections are given up one by one, and the new ones trust the new CA alone.
+            await server.until(f"SELECT count(*) {_OF_DISPATCHERS} AND backend_start < '{since}'", value=0)
+            await server.until(f"SELECT count(*) >= 3 {_OF_DISPATCHERS}", value=True)
+            sender.stop()
+            await sending
+            receiver.hanging.set()
+            await delivered(receiver, "in flight", *receiver.ledger.acknowledged)
+            await process.until(names.ACTIVE_JOBS, 0)
+            assert receiver.ledger.acknowledged
+            assert receiver.ledger.duplicates == 0
+            assert changed not in process.log.read_text()
+
+
+def secret(dsn: str, ca: Path) -> dict[str, bytes]:
+    return {Variable.QUEUE_DSN: dsn.encode(), Variable.QUEUE_CA: ca.read_bytes()}
+
+
+async def test_a_certificate_of_another_ca_is_not_trusted(tmp_path: Path) -> None:
+    real, other = self_signed(tmp_path, "real"), self_signed(tmp_path, "other")
+    (tmp_path / "routing.json").write_text("{}")
+    with postgres_server(certificate=real) as server:
+        access = {"NOTIFICATION_QUEUE_DSN": server.dsn, "NOTIFICATION_QUEUE_CA": other.certificate.read_text()}
+        process = DispatcherProcess(tmp_path, settings(new_schema(), **access))
+        await process.launch()
+        try:
+            async with asyncio.timeout(30):
+                while "SSLCertVerificationError" not in process.log.read_text():  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.02)
+            assert await process.status("/readyz") != 200
+        finally:
+            await process.end(signal.SIGKILL)
+
+
+async def test_while_the_server_is_down_nothing_is_acknowledged(tmp_path: Path, receiver: Receiver) -> None:
+    with postgres_server() as server:
+        variables = settings(new_schema(), NOTIFICATION_QUEUE_DSN=server.dsn)
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables) as process:
+            receiver.hanging.clear()
+            await process.post(jobs("in flight"))
+            await process.until(names.ACTIVE_JOBS, 1)
+            server.kill()
+            answer = await process.post(jobs("refused"))
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            await process.until_status("/readyz", 503)
+            receiver.hanging.set()
+            await delivered(receiver, "in flight")
+            server.start()
+            await process.until_status("/readyz", 200)
+            # What ran is settled, once.
+            await process.until(names.ACTIVE_JOBS, 0)
+            assert (await process.post(jobs("taken", "in flight"))).status_code == 202
+            await delivered(receiver, "taken")
+            assert receiver.ledger.delivered == {"in flight": 1, "taken": 1}
+
+
+async def test_a_second_pipeline_does_not_start(tmp_path: Path, receiver: Receiver, postgres: PostgresServer) -> None:
+    variables = settings(new_schema(), NOTIFICATION_QUEUE_DSN=postgres.dsn)
+    async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables):
+        other = DispatcherProcess(tmp_path, {**variables, "NOTIFICATION_PIPELINE_NAME": "rental"})
+        await other.launch()
+        assert await asyncio.wait_for(other.process.wait(), 30) == 1
+        assert "is the pipeline local/notifications's, and this is local/rental: give each" in other.log.read_text()
+
+
+async def test_a_suspended_dispatchers_job_runs_once_more(
+    tmp_path: Path, receiver: Receiver, postgres: PostgresServer
+) -> None:
+    variables = settings(new_schema(), NOTIFICATION_QUEUE_DSN=postgres.dsn)
+    routing = {"channels": [receiver.channel()]}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    async with dispatcher(tmp_path / "first", routing, **variables) as first:
+        receiver.hanging.clear()
+        await first.post(jobs("a"))
+        await first.until(names.ACTIVE_JOBS, 1)
+        async with dispatcher(tmp_path / "second", routing, **variables) as second:
+            first.process.send_signal(signal.SIGSTOP)
+            # Longer than its lease, by the only clock that counts: the other's heartbeats.
+            async with asyncio.timeout(60):
+                while (await Scrape.of(second.url)).total(names.ACTIVE_JOBS) != 1:  # noqa: ASYNC110  another process has it
+                    await asyncio.sleep(0.1)
+            first.process.send_signal(signal.SIGCONT)
+            receiver.hanging.set()
+            for process in (first, second):
+                await process.until(names.ACTIVE_JOBS, 0)
+                await process.until(names.QUEUE_DEPTH, 0)
+            assert receiver.ledger.delivered == {"a": 2}
+            # Both go on.
+            await first.post(jobs("b"))
+            await second.post(jobs("c"))
+            await delivered(receiver, "b", "c")
+            assert receiver.ledger.delivered == {"a": 2, "b": 1, "c": 1}
