@@ -69,9 +69,9 @@ class PostgresServer:
         finally:
             link.terminate()
 
-    async def until(self, query: str, value: object) -> None:
+    async def until(self, query: str, value: object, seconds: float = _SECONDS) -> None:
         """Ask the server until it answers so."""
-        async with self.administrator() as link, asyncio.timeout(_SECONDS):
+        async with self.administrator() as link, asyncio.timeout(seconds):
             while (found := await link.fetchval(query)) != value:
                 assert found is not None, query
                 await asyncio.sleep(0.02)

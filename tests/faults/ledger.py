@@ -23,6 +23,20 @@ SEED = int(os.environ.get("FAULT_SEED", "20260611"))
 """Repeats a run's load and moments. A failure names it."""
 
 
+CONCURRENCY = 16
+IN_FLIGHT = 2 * CONCURRENCY
+"""What may be delivered twice after a crash: what ran, and as many again that had ended and were not yet stored."""
+SETTINGS = {
+    "NOTIFICATION_WORKER_CONCURRENCY": str(CONCURRENCY),
+    "NOTIFICATION_QUEUE_CAPACITY": "1000000",
+    "NOTIFICATION_RETRY_MAX_ATTEMPTS": "100",
+    "NOTIFICATION_RETRY_INITIAL_BACKOFF_MS": "10",
+    "NOTIFICATION_RETRY_MAX_BACKOFF_MS": "200",
+    "NOTIFICATION_LOG_LEVEL": "warning",
+}
+"""A dispatcher's, while it is killed again and again."""
+
+
 class Ledger:
     """What is known of every job at both ends."""
 
@@ -45,6 +59,13 @@ class Ledger:
     def duplicates(self) -> int:
         """Deliveries beyond the first."""
         return self.delivered.total() - len(self.delivered)
+
+    def check(self, crashes: int) -> None:
+        """The books balance, after so many crashes."""
+        told = f"FAULT_SEED={SEED}: {len(self.acknowledged)} acknowledged, {self.duplicates} duplicates"
+        assert self.lost == set(), told
+        assert self.unexpected == set(), told
+        assert self.duplicates <= IN_FLIGHT * crashes, told
 
 
 class Receiver:

@@ -19,21 +19,10 @@ import pytest
 from notification_dispatcher import metric_names as names
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.launcher import POINTS, POISON
-from tests.faults.ledger import JOB_TYPE, SEED, Ledger, Receiver, Sender
+from tests.faults.ledger import CONCURRENCY, IN_FLIGHT, JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender
 from tests.metrics import Scrape
 
 LAUNCHER = (sys.executable, "-m", "tests.faults.launcher", "run")
-CONCURRENCY = 16
-IN_FLIGHT = 2 * CONCURRENCY
-"""What may be delivered twice after a crash: what ran, and as many again that had ended and were not yet stored."""
-SETTINGS = {
-    "NOTIFICATION_WORKER_CONCURRENCY": str(CONCURRENCY),
-    "NOTIFICATION_QUEUE_CAPACITY": "1000000",
-    "NOTIFICATION_RETRY_MAX_ATTEMPTS": "100",
-    "NOTIFICATION_RETRY_INITIAL_BACKOFF_MS": "10",
-    "NOTIFICATION_RETRY_MAX_BACKOFF_MS": "200",
-    "NOTIFICATION_LOG_LEVEL": "warning",
-}
 
 
 class Load:
@@ -69,14 +58,6 @@ class Load:
                     return scrape
                 await asyncio.sleep(0.05)
 
-    def check(self, crashes: int) -> None:
-        """The books balance."""
-        ledger = self.ledger
-        told = f"FAULT_SEED={SEED}: {len(ledger.acknowledged)} acknowledged, {ledger.duplicates} duplicates"
-        assert ledger.lost == set(), told
-        assert ledger.unexpected == set(), told
-        assert ledger.duplicates <= IN_FLIGHT * crashes, told
-
 
 @asynccontextmanager
 async def load(folder: Path, dice: random.Random) -> AsyncIterator[Load]:
@@ -109,7 +90,7 @@ async def test_killed_at_each_point(tmp_path: Path, point: str) -> None:
             await run.process.until_status("/readyz", 200)
         await run.drained()
         assert run.ledger.acknowledged
-        run.check(crashes=len(moments) + 1)
+        run.ledger.check(crashes=len(moments) + 1)
 
 
 @pytest.mark.timeout(900)
@@ -131,7 +112,7 @@ async def test_killed_two_hundred_times(tmp_path: Path) -> None:
         scrape = await run.drained()
         assert scrape.total(names.DEAD_JOBS) == 0
         assert len(run.ledger.acknowledged) > 1000
-        run.check(crashes)
+        run.ledger.check(crashes)
 
 
 async def test_ended_by_sigterm_under_load_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
@@ -145,7 +126,7 @@ async def test_ended_by_sigterm_under_load_it_loses_nothing_and_repeats_nothing(
                 await run.process.start()
         await run.drained()
         assert len(run.ledger.acknowledged) > 500
-        run.check(crashes=0)
+        run.ledger.check(crashes=0)
 
 
 async def test_a_job_that_takes_the_process_down_ends_in_the_dead_letters(tmp_path: Path) -> None:
