@@ -183,6 +183,20 @@ async def test_each_hears_of_what_another_let_in(postgres: PostgresServer) -> No
         await queues[1].settle([end(lease) for lease in leases])
 
 
+async def test_the_board_is_changed_by_one_at_a_time(postgres: PostgresServer) -> None:
+    schema = new_schema()
+    hosts = [Host(postgres, schema) for _ in range(3)]
+    async with opened(*(host.queue for host in hosts)):
+
+        def one_more(written: bytes, now_ms: int) -> bytes:
+            assert now_ms > 1_750_000_000_000
+            return str(int(written or b"0") + 1).encode()
+
+        await asyncio.gather(*(host.queue.board.change(one_more) for host in hosts for _ in range(10)))
+        async with postgres.administrator() as link:
+            assert await link.fetchval(f"SELECT content FROM {schema}.board") == b"30"  # noqa: S608
+
+
 # Whose it is.
 
 

@@ -1,4 +1,5 @@
-"""Nothing acknowledged is lost by a fleet on one PostgreSQL, whichever of its processes is killed, the server too.
+"""Nothing acknowledged is lost by a fleet on one PostgreSQL, whichever of its processes is killed, the server too; and
+it alerts as one.
 
 FAULT_SECONDS says for how long each fleet is broken; FAULT_SEED repeats a run's load and moments.
 """
@@ -16,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from notification_dispatcher import metric_names as names
 from tests.contract.shared import new_schema
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
-from tests.faults.ledger import SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.faults.ledger import JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.metrics import Scrape
 from tests.postgres import PostgresServer, postgres_server
+from tests.receivers import Receivers
 
 SECONDS = float(os.environ.get("FAULT_SECONDS", "15"))
 _DRAINED_SECONDS = 120.0
@@ -28,10 +32,13 @@ _DRAINED_SECONDS = 120.0
 class Fleet:
     """Dispatchers on one schema, a caller for each, and what they deliver to."""
 
-    def __init__(self, server: PostgresServer, schema: str, processes: list[DispatcherProcess], ledger: Ledger) -> None:
+    def __init__(
+        self, server: PostgresServer, schema: str, processes: list[DispatcherProcess], receiver: Receiver
+    ) -> None:
         self.server = server
         self.processes = processes
-        self.ledger = ledger
+        self.receiver = receiver
+        self.ledger = ledger = receiver.ledger
         self.senders = [
             Sender(ledger, process.url, f"s{number}", random.Random(SEED + number))
             for number, process in enumerate(processes)
@@ -50,13 +57,17 @@ class Fleet:
                 for sender in self.senders:
                     sender.stop()
 
+    async def total(self, name: str, **labels: str) -> float:
+        """A metric's sum over all of them."""
+        return sum([(await Scrape.of(process.url)).total(name, **labels) for process in self.processes])
+
     async def drained(self) -> None:
         """Wait until the table is empty: nothing waits, runs, or is dead."""
         await self.server.until(f'SELECT count(*) FROM "{self._schema}".job', 0, _DRAINED_SECONDS)  # noqa: S608
 
 
 @asynccontextmanager
-async def fleet(server: PostgresServer, folder: Path, size: int) -> AsyncIterator[Fleet]:
+async def fleet(server: PostgresServer, folder: Path, size: int, **more: str) -> AsyncIterator[Fleet]:
     """So many dispatchers, ready."""
     ledger, schema = Ledger(), new_schema()
     variables = {
@@ -64,6 +75,7 @@ async def fleet(server: PostgresServer, folder: Path, size: int) -> AsyncIterato
         "NOTIFICATION_QUEUE_ENGINE": "postgresql",
         "NOTIFICATION_QUEUE_DSN": server.dsn,
         "NOTIFICATION_QUEUE_SCHEMA": schema,
+        **more,
     }
     async with Receiver(ledger, random.Random(SEED)).listening() as receiver, AsyncExitStack() as stack:
         routing = {"channels": [receiver.channel()]}
@@ -72,7 +84,7 @@ async def fleet(server: PostgresServer, folder: Path, size: int) -> AsyncIterato
             own = folder / str(number)
             own.mkdir()
             processes.append(await stack.enter_async_context(dispatcher(own, routing, **variables)))
-        yield Fleet(server, schema, processes, ledger)
+        yield Fleet(server, schema, processes, receiver)
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
@@ -117,3 +129,26 @@ async def test_the_server_is_killed_under_load(tmp_path: Path) -> None:
         assert len(run.ledger.acknowledged) > 100
         # Each of the two may have ended as much that could not be settled in time.
         run.ledger.check(crashes * len(run.processes))
+
+
+async def test_eight_dispatchers_tell_slack_once(postgres: PostgresServer, tmp_path: Path) -> None:
+    async with Receivers() as slack:
+        alerting = {
+            "SLACK_ALERT_WEBHOOK_URL": slack.slack_url("alerts"),
+            "NOTIFICATION_ALERT_ALLOW_PRIVATE_ADDRESSES": "true",
+            "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "40",
+            "NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS": "600000",
+        }
+        async with fleet(postgres, tmp_path, 8, **alerting) as run:
+            run.receiver.status = 410
+            # To each of them, and to none as many as the threshold.
+            for number, process in enumerate(run.processes):
+                batch = [{"type": JOB_TYPE, "id": f"p{number}-{one}", "payload": {}} for one in range(10)]
+                assert (await process.post(batch)).status_code == 202
+            await slack.alert("Failure spike", 60)
+            # Of eighty failures, forty made the alert, and the cooldown keeps back the rest: then all have been told.
+            async with asyncio.timeout(60):
+                while await run.total(names.ALERTS_TOTAL, outcome="suppressed") < 40:  # noqa: ASYNC110  their states
+                    await asyncio.sleep(0.1)
+            assert await run.total(names.JOB_FAILURES_TOTAL) == 80
+            assert await run.total(names.ALERTS_TOTAL, outcome="sent") == len(slack.alerts) == 1

@@ -1,4 +1,5 @@
 """The alerts: when Slack is told. `monitor` tells it the same events that the metrics count; `run` lets it tick.
+Where several dispatchers share a queue, `fleet_alerts` stands between, and what is remembered here is theirs together.
 
 Five conditions: Failure Spike (permanent failures in a sliding window), Backlog Growth (depth), High Wait and High
 Duration (one job's), Capacity Drops. Each fires at once, is repeated at most once in a cooldown with the number of
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from notification_dispatcher.clock import Clock
@@ -18,11 +20,11 @@ from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
 from notification_dispatcher.notices import Notice, Occurrence, Status
 from notification_dispatcher.routes import InForce
-from notification_dispatcher.window import SlidingWindow
+from notification_dispatcher.window import SlidingWindow, WrittenWindow
 
 logger = structlog.get_logger(__name__)
 
-_TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,31 @@ class Recorder(Protocol):
         """Count one that the cooldown keeps back."""
 
 
+class Watcher(Protocol):
+    """What `monitor` tells events to."""
+
+    async def run(self) -> None:
+        """Look at what no event tells, for ever."""
+
+    def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
+        """A job failed for good."""
+
+    def slow(self, alert: Alert, job: Lease, milliseconds: float) -> None:
+        """A job was started after so long a wait, or an attempt took so long: the threshold at least."""
+
+    def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
+        """A job was evicted or refused because the queue is full."""
+
+    def arrived(self, job_type: str, job_id: str) -> None:
+        """Jobs were queued, this one the last of them."""
+
+    def claimed(self, job_type: str, job_id: str) -> None:
+        """This one waited."""
+
+    def look_at_backlog(self) -> None:
+        """The depth may have changed."""
+
+
 @dataclass(slots=True)
 class _State:
     firing: bool = False
@@ -53,6 +80,16 @@ class _State:
     """When it last occurred."""
     suppressed: int = 0
     occurrence: Occurrence = field(default_factory=Occurrence)
+
+
+class _Memory(msgspec.Struct):
+    """All that is remembered, in the form in which it is shared."""
+
+    states: dict[str, _State] = {}
+    failures: WrittenWindow = (0.0, [])
+    drops: WrittenWindow = (0.0, [])
+    last_failure: Occurrence = Occurrence()
+    backlogged: bool = False
 
 
 class Alerts:
@@ -74,8 +111,25 @@ class Alerts:
     async def run(self) -> None:
         """Tick, for ever."""
         while True:
-            await self._clock.sleep(_TICK_SECONDS)
+            await self._clock.sleep(TICK_SECONDS)
             self.tick()
+
+    def written(self) -> bytes:
+        """All that is remembered, for another one to go on from."""
+        states = {alert.value: state for alert, state in self._states.items()}
+        failures, drops = self._failures.written(), self._drops.written()
+        return msgspec.json.encode(_Memory(states, failures, drops, self._last_failure, self._backlogged))
+
+    def go_on_from(self, written: bytes) -> None:
+        """Remember this, and nothing else. Nothing at all, if it is of a program that remembers otherwise."""
+        try:
+            memory = msgspec.json.decode(written, type=_Memory)
+        except msgspec.DecodeError:
+            memory = _Memory()
+        self._states = {alert: memory.states.get(alert.value, _State()) for alert in Alert}
+        self._failures.go_on_from(memory.failures)
+        self._drops.go_on_from(memory.drops)
+        self._last_failure, self._backlogged = memory.last_failure, memory.backlogged
 
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""

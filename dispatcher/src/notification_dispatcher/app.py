@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notification_dispatcher import http_exchange, openapi, tracing
-from notification_dispatcher.alerts import Alerts
+from notification_dispatcher.alerts import Watcher
 from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.dead_letter_api import DeadLetterApi
@@ -50,7 +50,7 @@ class Parts:
     monitor: Monitor
     metrics: Metrics
     slack: SlackAlerts
-    alerts: Alerts
+    alerts: Watcher
     clock: Clock
     draining: bool = False
     """Set when the process is told to stop: nothing new is taken."""

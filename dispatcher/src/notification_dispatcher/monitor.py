@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from notification_dispatcher.alerts import Alerts
+from notification_dispatcher.alerts import Watcher
 from notification_dispatcher.channels.base import Outcome
 from notification_dispatcher.job import Job, Lease, Settlement, Settling
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason, PostponeReason, RemovalReason, Result
@@ -27,7 +27,7 @@ Dropped = tuple[DropReason, str, str]
 class Monitor:
     """Metrics and alerts, told together."""
 
-    def __init__(self, metrics: Metrics, alerts: Alerts, in_force: InForce) -> None:
+    def __init__(self, metrics: Metrics, alerts: Watcher, in_force: InForce) -> None:
         self._metrics = metrics
         self._alerts = alerts
         self._in_force = in_force

@@ -15,12 +15,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from notification_dispatcher import __version__
-from notification_dispatcher.alerts import Alerts, Load
+from notification_dispatcher.alerts import Alerts, Load, Watcher
 from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
 from notification_dispatcher.errors import SettingsError
+from notification_dispatcher.fleet_alerts import FleetAlerts
 from notification_dispatcher.housekeeping import tidy_up
 from notification_dispatcher.http_protocol import BoundedProtocol
 from notification_dispatcher.intake import Intake
@@ -82,7 +83,15 @@ def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Cl
 
     metrics = Metrics(CollectorRegistry(), in_force)
     slack = SlackAlerts(client, clock, in_force, metrics)
-    alerts = Alerts(clock, in_force, lambda: Load(depth(), worker.active), slack)
+
+    def load() -> Load:
+        return Load(depth(), worker.active)
+
+    alerts: Watcher
+    if queue.board is None:
+        alerts = Alerts(clock, in_force, load, slack)
+    else:
+        alerts = FleetAlerts(queue.board, clock, in_force, load, slack)
     monitor = Monitor(metrics, alerts, in_force)
     worker = Worker(queue, monitor, clock, in_force)
     metrics.watch(queue.counts, depth, lambda: worker.active)

@@ -12,6 +12,9 @@ from notification_dispatcher.clock import Clock
 
 _SLICES = 100
 
+WrittenWindow = tuple[float, list[tuple[float, dict[str, int]]]]
+"""A window that can be stored: when its latest slice began, and all slices."""
+
 
 class SlidingWindow:
     """Occurrences on the monotonic clock."""
@@ -22,6 +25,16 @@ class SlidingWindow:
         """When a slice's latest occurrence was, oldest first, and how many there were of each reason."""
         self._begun = 0.0
         self._total = 0
+
+    def written(self) -> WrittenWindow:
+        """All of it."""
+        return self._begun, [(at, dict(counts)) for at, counts in self._slices]
+
+    def go_on_from(self, written: WrittenWindow) -> None:
+        """Remember this, and nothing else."""
+        self._begun, slices = written
+        self._slices = deque((at, Counter(counts)) for at, counts in slices)
+        self._total = sum(counts.total() for _, counts in self._slices)
 
     def add(self, reason: str, window_ms: int) -> int:
         """It happened now. Returns how often it did within so many milliseconds."""

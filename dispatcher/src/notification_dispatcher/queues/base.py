@@ -146,6 +146,16 @@ class Counts(NamedTuple):
         return self.ready + self.scheduled
 
 
+class Board(Protocol):
+    """Something small that all dispatchers on a queue remember together."""
+
+    async def change(self, by: Callable[[bytes, int], bytes]) -> None:
+        """Replace what is written by what is made of it, one dispatcher at a time; empty at first.
+
+        `by` is told the board's time too, in milliseconds; it may be called again. Raises QueueUnavailableError.
+        """
+
+
 class JobQueue(Protocol):
     """A durable, bounded queue."""
 
@@ -197,6 +207,10 @@ class JobQueue(Protocol):
     @property
     def available(self) -> bool:
         """Whether the last thing that was tried worked."""
+
+    @property
+    def board(self) -> Board | None:
+        """What is shared beside the jobs; None where one dispatcher is all there is."""
 
 
 def position(due_ms: int, rank: int) -> int:

@@ -171,6 +171,10 @@ class MemoryQueue:
         """Always."""
         return True
 
+    @property
+    def board(self) -> None:
+        """Nobody to share with."""
+
     def _admit(self, job: Job, limits: Limits, now: int, evicted: list[Named]) -> Verdict:
         known = self._remembered.get(job.dedup_key)
         if known is not None and known[1] > now:

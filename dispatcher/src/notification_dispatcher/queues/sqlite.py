@@ -200,6 +200,10 @@ class SqliteQueue:
         return self._writer is not None and self._writer.available
 
     @property
+    def board(self) -> None:
+        """Nobody to share with."""
+
+    @property
     def _running(self) -> GroupCommitWriter:
         if self._writer is None:
             raise QueueUnavailableError("the queue is not open")

@@ -34,6 +34,7 @@ from notification_dispatcher.queues.base import (
 from notification_dispatcher.queues.jumps import Moment
 from notification_dispatcher.queues.postgresql import graves, statements
 from notification_dispatcher.queues.postgresql.bell import Bell
+from notification_dispatcher.queues.postgresql.blackboard import Blackboard
 from notification_dispatcher.queues.postgresql.chores import Chore, Chores
 from notification_dispatcher.queues.postgresql.claims import Claims
 from notification_dispatcher.queues.postgresql.database_clock import SharedClock
@@ -78,6 +79,7 @@ class PostgresqlQueue:
         self._door = Door(door, clock, _lock(schema, "door"))
         self._claims = Claims(claiming, settling, _lock(schema, "suspects"))
         self._bell = Bell(self._links, Links(access, schema, 1, clock), schema, clock, self._waking.now)
+        self._board = Blackboard(self._links)
         self._chores = Chores(clock)
         self._patience = lease_seconds / 3
         self._alone = True
@@ -212,6 +214,11 @@ class PostgresqlQueue:
     def available(self) -> bool:
         """Whether the last thing that was tried worked."""
         return self._prepared and self._heart.available and self._links.available
+
+    @property
+    def board(self) -> Blackboard:
+        """What all dispatchers remember together."""
+        return self._board
 
     def _now(self) -> Moment:
         """The time, on both clocks."""

@@ -92,6 +92,8 @@ CREATE TABLE {TALLY} (
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 INSERT INTO {TALLY} (member, lane) VALUES ({BASE}, {BASE});
 CREATE TABLE owner (pipeline text NOT NULL);
+CREATE TABLE board (content bytea NOT NULL) WITH (fillfactor = 10);
+INSERT INTO board VALUES ('');
 """  # noqa: S608
 
 STEPS = (Step(_FIRST, readable_by=1),)

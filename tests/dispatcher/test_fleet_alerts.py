@@ -1,0 +1,164 @@
+"""A pipeline of several dispatchers alerts once: what one of them has seen counts for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from notification_dispatcher import settings_source
+from notification_dispatcher.alerts import Load
+from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.errors import QueueUnavailableError
+from notification_dispatcher.fleet_alerts import FleetAlerts
+from notification_dispatcher.metric_names import Alert, FailureReason
+from notification_dispatcher.notices import Notice, Status
+from notification_dispatcher.routes import InForce, Routes
+
+VARIABLES = {
+    "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "20",
+    "NOTIFICATION_ALERT_FAILURE_WINDOW_MS": "60000",
+    "NOTIFICATION_ALERT_BACKLOG_THRESHOLD": "500",
+    "NOTIFICATION_ALERT_COOLDOWN_MS": "30000",
+}
+
+
+class FakeBoard:
+    """A board in memory, on a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.now_ms = 1_750_000_000_000
+        self.broken = False
+
+    async def change(self, by: Callable[[bytes, int], bytes]) -> None:
+        if self.broken:
+            # As when the end of a transaction is not heard of: it was asked, and holds not.
+            by(self.written, self.now_ms)
+            raise QueueUnavailableError("down")
+        self.written = by(self.written, self.now_ms)
+
+
+class Fleet:
+    """Dispatchers' alerts, and what came of all of them."""
+
+    def __init__(self, size: int) -> None:
+        self.board = FakeBoard()
+        settings = settings_source.read(VARIABLES)
+        in_force = InForce(settings, Routes(settings.live), {})
+        self.depth = 0
+        self.notices: list[Notice] = []
+        self.kept_back: Counter[Alert] = Counter()
+        self.alerts = [
+            FleetAlerts(self.board, VirtualClock(), in_force, lambda: Load(self.depth, 1), self) for _ in range(size)
+        ]
+
+    def send(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    def suppressed(self, alert: Alert) -> None:
+        self.kept_back[alert] += 1
+
+    async def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.board.now_ms += 1000
+            for one in self.alerts:
+                await one.exchange()
+
+    def told(self) -> list[tuple[Alert, Status]]:
+        return [(notice.alert, notice.status) for notice in self.notices]
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet(8)
+
+
+def fail(one: FleetAlerts, times: int) -> None:
+    for number in range(times):
+        one.failed("booking-created", f"b-{number}", FailureReason.HTTP_5XX)
+
+
+async def test_failures_of_all_make_one_spike(fleet: Fleet) -> None:
+    for one in fleet.alerts:
+        fail(one, 2)
+    await fleet.pass_time(1)
+    assert fleet.told() == []
+    for one in fleet.alerts:
+        fail(one, 2)
+    await fleet.pass_time(1)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
+    (notice,) = fleet.notices
+    assert notice.reasons == (("http_5xx", 20),)
+    # Those that came after it within the cooldown are counted, by whoever saw them.
+    assert fleet.kept_back == {Alert.FAILURE_SPIKE: 12}
+
+
+async def test_it_is_repeated_and_resolved_once(fleet: Fleet) -> None:
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(31)
+    fail(fleet.alerts[3], 1)
+    fail(fleet.alerts[5], 1)
+    await fleet.pass_time(120)
+    firing, resolved = (Alert.FAILURE_SPIKE, Status.FIRING), (Alert.FAILURE_SPIKE, Status.RESOLVED)
+    assert fleet.told() == [firing, firing, resolved]
+
+
+async def test_one_that_dies_takes_nothing_along(fleet: Fleet) -> None:
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    del fleet.alerts[:7]
+    fail(fleet.alerts[0], 1)
+    await fleet.pass_time(20)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)], "the cooldown was the dead one's"
+    await fleet.pass_time(120)
+    assert fleet.told()[1:] == [(Alert.FAILURE_SPIKE, Status.RESOLVED)]
+
+
+async def test_a_backlog_is_told_once(fleet: Fleet) -> None:
+    fleet.depth = 500
+    for one in fleet.alerts:
+        one.arrived("booking-created", "b-1")
+    await fleet.pass_time(5)
+    assert fleet.told() == [(Alert.BACKLOG_GROWTH, Status.FIRING)]
+    assert fleet.notices[0].occurrence.job_id == "b-1"
+    fleet.depth = 0
+    await fleet.pass_time(60)
+    assert fleet.told()[1:] == [(Alert.BACKLOG_GROWTH, Status.RESOLVED)]
+
+
+async def test_while_the_board_cannot_be_reached_nothing_is_told_and_nothing_forgotten(fleet: Fleet) -> None:
+    one = fleet.alerts[0]
+    fail(one, 20)
+    fleet.board.broken = True
+    for _ in range(3):
+        with pytest.raises(QueueUnavailableError):
+            await one.exchange()
+    assert fleet.told() == []
+    fleet.board.broken = False
+    await fleet.pass_time(1)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
+    assert fleet.notices[0].reasons == (("http_5xx", 20),)
+
+
+async def test_what_another_program_wrote_otherwise_is_begun_anew(fleet: Fleet) -> None:
+    fleet.board.written = b'{"states": 7}'
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
+
+
+async def test_what_is_written_stays_small(fleet: Fleet) -> None:
+    for _ in range(120):
+        for one in fleet.alerts:
+            fail(one, 3)
+        await fleet.pass_time(1)
+    assert len(fleet.board.written) < 10_000
+
+
+async def test_nothing_new_is_nothing_written(fleet: Fleet) -> None:
+    await fleet.pass_time(1)
+    written = fleet.board.written
+    await fleet.pass_time(10)
+    assert fleet.board.written == written
