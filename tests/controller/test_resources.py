@@ -315,7 +315,7 @@ def test_what_is_spread_is_said_or_the_default() -> None:
 def test_resources_that_are_set_replace_the_default_as_a_whole() -> None:
     assert container()["resources"] == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
     assert container(resources={"limits": {"memory": "64Mi"}})["resources"] == {"limits": {"memory": "64Mi"}}
-    assert container(resources={})["resources"] == {}
+    assert container(resources={})["resources"] == container(resources={"limits": {}})["resources"] == {}
 
 
 def test_what_the_scrape_is_told_reaches_the_monitor_as_it_was_written() -> None:

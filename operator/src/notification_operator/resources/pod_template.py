@@ -148,7 +148,8 @@ def _container(pipeline: Pipeline, context: Context) -> Manifest:
 def _resources(wanted: Resources | None) -> Manifest:
     wanted = wanted or _DEFAULT_RESOURCES
     lists = {"requests": wanted.requests, "limits": wanted.limits}
-    return {name: found.canonical for name, found in lists.items() if found is not None}
+    # What says nothing is not stored.
+    return {name: amounts for name, found in lists.items() if found is not None and (amounts := found.canonical)}
 
 
 def _environment(pipeline: Pipeline) -> list[Manifest]:
