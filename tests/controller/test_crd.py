@@ -211,6 +211,8 @@ INVALID = [
     ("at most one of value and valueFrom", {"env": [{"name": "A", "value": "1", "valueFrom": REFERENCE}]}),
     ("exactly one of secretKeyRef and", {"env": [{"name": "A", "valueFrom": {}}]}),
     ("env", {"env": [{"name": "A"}, {"name": "A"}]}),
+    ("key", {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "."}}}]}),
+    ("key", {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "..b"}}}]}),
     ("podAnnotations", {"podAnnotations": {"not a key": "x"}}),
     ("alerts.mode", {"alerts": {"mode": "Shout"}}),
     ("alerts.mode Both needs alerts.slack", {"alerts": {"mode": "Both"}}),

@@ -20,7 +20,7 @@ DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """RFC 1123 label: what Kubernetes accepts as a name without dots."""
 
 _DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-_SECRET_KEY = r"^[-._a-zA-Z0-9]+$"  # noqa: S105  a pattern, not a secret
+_SECRET_KEY = r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"  # noqa: S105  a pattern, not a secret
 
 
 _UNIT_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
