@@ -29,6 +29,7 @@ from notification_operator.dashboards.promql import is_exactly, quote, selector
 from tests.controller.promql import SEED_METRICS, Selected, is_published, selectors
 
 COMMITTED = Path(__file__).parents[2] / "grafana" / "notification-dashboard.json"
+README = COMMITTED.with_name("README.md")
 INPUT = BoardInput(
     namespace="shop",
     pipeline="bookings",
@@ -173,6 +174,8 @@ def test_query_variables_follow_the_time_range(board: Board) -> None:
         assert variable["multi"] is True
         assert variable["includeAll"] is True
         assert variable["refresh"] == 2
+        # dashboard-linter asks for these labels of `job` and `instance`.
+        assert variable["label"] == name.replace("_", " ").capitalize()
         assert variable["allValue"] == (".*" if name in {"namespace", "pipeline"} else ".+")
         assert variable["current"] == {"selected": True, "text": ["All"], "value": ["$__all"]}
         assert variable["definition"] == variable["query"]["query"]
@@ -250,6 +253,17 @@ def test_depth_is_taken_once_for_each_pipeline(board: Board) -> None:
         assert query.count(once) == depths
 
 
+# What people read about it.
+
+
+def test_the_readme_has_a_question_for_each_panel_in_its_order(board: Board) -> None:
+    table = README.read_text().split("| Row | Panel | Question |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert all(question.endswith(("?", ".")) and "?" in question for _, _, question in rows)
+    told = [title for row, panel, _ in rows for title in (row, panel) if title]
+    assert told == [panel["title"] for panel in all_panels(board)]
+
+
 # The views.
 
 
@@ -268,6 +282,9 @@ def test_each_result_has_one_fixed_colour(board: Board) -> None:
         colours = {item["matcher"]["options"]: item["properties"][0]["value"]["fixedColor"] for item in overrides}
         assert colours.keys() == {result.value for result in Result}
         assert len(set(colours.values())) == len(colours)
+        for result, colour in colours.items():
+            (meaning,) = re.findall(rf"^\| {colour.split('-')[-1]} \| (.+) \|$", README.read_text(), re.MULTILINE)
+            assert result in meaning
     stacking = chart(board, "Job results: processed, failed, dropped")["fieldConfig"]["defaults"]["custom"]["stacking"]
     assert stacking["mode"] == "normal"
 

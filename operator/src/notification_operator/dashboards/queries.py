@@ -117,6 +117,18 @@ class Queries:
         """Dead letters kept."""
         return f"sum({self._each(names.DEAD_JOBS)})"
 
+    def dead_letters_removed(self) -> str:
+        """Dead letters a minute that are no longer kept, by what ended them."""
+        return f"{_PER_MINUTE}sum by (reason) ({self._rate(names.DEAD_LETTERS_REMOVED_TOTAL)})"
+
+    def postponed(self) -> str:
+        """Jobs a second that were put back at no cost, by what they wait for."""
+        return f"sum by (reason) ({self._rate(names.POSTPONED_TOTAL)})"
+
+    def open_circuits(self) -> str:
+        """How many dispatchers spare a channel, for each that is spared at all."""
+        return f"sum by ({_PIPELINE}, channel) ({self.series(names.CIRCUIT_OPEN)}) > 0"
+
     def oldest_job_age(self) -> str:
         """Age of the oldest job that waits, for each pipeline."""
         return self._each(names.OLDEST_JOB_AGE_SECONDS)

@@ -29,7 +29,7 @@ def backlog(scene: Scene) -> Row:
     )
     timeline.override_by_name("backlog", [style.fixed(ORANGE), style.custom("fillOpacity", 20)])
     timeline.override_by_name("active workers", [style.fixed(BLUE), *style.on_the_right(units.Short, "active workers")])
-    return Row("Backlog and workers", (style.with_threshold(timeline), *_waiting(scene)))
+    return Row("Backlog and workers", (style.with_threshold(timeline), *_waiting(scene), *_held_up(scene)))
 
 
 def _waiting(scene: Scene) -> tuple[timeseries.Panel, ...]:
@@ -57,6 +57,41 @@ def _waiting(scene: Scene) -> tuple[timeseries.Panel, ...]:
         Line(scene.queries.oldest_job_age(), scene.named("oldest job")),
     )
     return (waiting, oldest)
+
+
+def _held_up(scene: Scene) -> tuple[timeseries.Panel, ...]:
+    postponed = style.graph_panel(
+        Text(
+            "What jobs wait for",
+            "Jobs that were put back because a rate limit, a limit of concurrency or an open circuit held them up. "
+            "It costs them no attempt. A backlog with none of these wants more workers.",
+            units.OpsPerSecond,
+        ),
+        8,
+        Line(scene.queries.postponed(), "{{reason}}"),
+    )
+    spared = style.graph_panel(
+        Text(
+            "Channels taken to be down",
+            "Channels whose deliveries failed many times in a row, and how many dispatchers spare them: their jobs "
+            "wait, and one at a time is let through to probe. It ends by itself when the receiver is back.",
+            units.Short,
+            empty="None",
+        ),
+        8,
+        Line(scene.queries.open_circuits(), scene.named("{{channel}}")),
+    )
+    gone = style.graph_panel(
+        Text(
+            "Dead letters that went",
+            "Dead letters that are no longer kept: replayed, deleted, or dropped since they were too old or too many. "
+            "What retention drops was never delivered.",
+            units.OpsPerMinute,
+        ),
+        8,
+        Line(scene.queries.dead_letters_removed(), "{{reason}}"),
+    )
+    return (postponed.height(7), spared.height(7), gone.height(7))
 
 
 def results(scene: Scene) -> Row:
