@@ -10,8 +10,8 @@ import structlog
 # Tracebacks without the values of local variables, in both forms: those can be secrets.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
-_TALKATIVE = ("aiohttp", "asyncio", "httpcore", "httpx", "uvicorn")
-"""Libraries whose lines below a warning say nothing new, and may have a URL in them."""
+_OURS = ("notification_dispatcher", "notification_operator")
+"""Of all others only warnings are told: what libraries say below that is nothing new, and may have a URL in it."""
 
 
 def configure(form: str, level: str) -> None:
@@ -41,9 +41,10 @@ def configure(form: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    least: int = getattr(logging, level.upper())
+    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(least)
 
 
 def _foreign(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -26,8 +26,9 @@ from notification_dispatcher.metric_names import FailureReason
 _THREADS = 8
 _ADDRESS_PARTS = 2
 
-# It tells URLs, which are credentials.
-logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+# Both tell URLs, which are credentials: it of what it does, the other of what it repeats.
+for _name in ("apprise", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 class _Guard(threading.local):
