@@ -3,8 +3,8 @@
 Its command, its environment, its mounted ConfigMaps and Secrets, kept current. The demo and the end-to-end tests use it
 where no node runs containers.
 
-What differs from a node, and nothing else: mount paths are folders of the machine, and the port is a free one of
-127.0.0.1, so both are translated in the container's environment.
+What differs from a node, and nothing else: mount paths are folders of the machine, the port is a free one of 127.0.0.1,
+and the log can tell more, so these are translated in the container's environment.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ _READY_SECONDS = 30.0
 class Pod:
     """One container of one Deployment."""
 
-    def __init__(self, cluster: Cluster, namespace: str, deployment: str, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, deployment: str, folder: Path, *, log_level: str = "info"
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._folder = folder
+        self._log_level = log_level
         self._template = cluster.get_json("deployment", deployment, "-n", namespace)["spec"]["template"]["spec"]
         self._container: dict[str, Any] = self._template["containers"][0]
         self._mounts = {mount["mountPath"]: folder / mount["name"] for mount in self._container["volumeMounts"]}
@@ -121,6 +124,7 @@ class Pod:
         declared = {entry["name"]: entry.get("value", "") for entry in self._container["env"]}
         translated = {name: self._translated(value) for name, value in declared.items()}
         own = {"NOTIFICATION_HOST": "127.0.0.1", "NOTIFICATION_PORT": str(self.port)}
+        own["NOTIFICATION_LOG_LEVEL"] = self._log_level
         return {"PATH": os.defpath, **translated, **own}
 
     def _translated(self, value: str) -> str:
