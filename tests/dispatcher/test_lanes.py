@@ -10,7 +10,7 @@ import pytest
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
-from notification_dispatcher.job import Settlement, Settling
+from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.base import DeadFilter
 from tests.dispatcher.rig import AGAIN, CHANNELS, JOB_TYPES, REFUSED, Rig, rigged
@@ -39,9 +39,9 @@ def counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[Settlement]:
     settled: list[Settlement] = []
     settle = rig.parts.queue.settle
 
-    async def counting(batch: Sequence[Settlement]) -> None:
+    async def counting(batch: Sequence[Settlement]) -> Sequence[Lease]:
         settled.extend(batch)
-        await settle(batch)
+        return await settle(batch)
 
     monkeypatch.setattr(rig.parts.queue, "settle", counting)
     return settled

@@ -69,9 +69,9 @@ async def test_what_a_silent_dispatcher_had_goes_to_another(pair: tuple[Host, Ho
         await second.beat()
         again = await first_lease(second)
         assert (again.id, again.attempt, again.crashes) == ("a", 1, 1)
-        # It was alive after all: what it says of the job now says nothing.
-        await first.queue.settle([end(late)])
-        await first.queue.settle([end(late, Settling.FAILED, reason="timeout")])
+        # It was alive after all: what it says of the job now says nothing, and it is told so.
+        assert await first.queue.settle([end(late)]) == [late]
+        assert await first.queue.settle([end(late, Settling.FAILED, reason="timeout")]) == []
         await first.beat()
         await second.beat()
         assert first.queue.counts() == second.queue.counts() == Counts(0, 0, 1, 0)
@@ -142,6 +142,22 @@ async def test_without_a_heartbeat_nothing_is_claimed(pair: tuple[Host, Host]) -
         assert not host.queue.available
         with pytest.raises(QueueUnavailableError, match="heart"):
             await host.queue.claim(1)
+
+
+async def test_a_settlement_that_was_stored_unheard_does_not_end_the_next_attempt(pair: tuple[Host, Host]) -> None:
+    host, _ = pair
+    async with opened(host.queue):
+        await host.caller.put(host.caller.job("a"))
+        first = await one_lease(host)
+        released = end(first, Settling.RELEASED)
+        await host.queue.settle([released])
+        second = await one_lease(host)
+        # As a worker does that was not told that it is stored.
+        host.queue._claims._held.setdefault(first.seq, first)
+        assert await host.queue.settle([released]) == []
+        assert host.queue.counts() == Counts(0, 0, 1, 0)
+        await host.queue.settle([end(second)])
+        assert host.queue.counts() == Counts(0, 0, 0, 0)
 
 
 # Several at once.

@@ -152,6 +152,9 @@ async def test_a_suspended_dispatchers_job_runs_once_more(
                 await process.until(names.ACTIVE_JOBS, 0)
                 await process.until(names.QUEUE_DEPTH, 0)
             assert receiver.ledger.delivered == {"a": 2}
+            # One of the two counted it: queued once, processed once.
+            scrapes = [await Scrape.of(process.url) for process in (first, second)]
+            assert sum(scrape.total(names.JOBS_TOTAL, result="processed") for scrape in scrapes) == 1
             # Both go on.
             await first.post(jobs("b"))
             await second.post(jobs("c"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from notification_dispatcher import metric_names as names
 from notification_dispatcher import worker
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.errors import QueueUnavailableError
-from notification_dispatcher.job import Settlement
+from notification_dispatcher.job import Lease, Settlement
 from notification_dispatcher.lanes import Lane
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.base import Counts
@@ -289,10 +289,10 @@ async def test_a_queue_that_fails_for_a_while_loses_nothing(rig: Rig, monkeypatc
     queue, broken = rig.parts.queue, True
     settle = queue.settle
 
-    async def failing(batch: list[Settlement]) -> None:
+    async def failing(batch: list[Settlement]) -> Sequence[Lease]:
         if broken:
             raise QueueUnavailableError("disk full")
-        await settle(batch)
+        return await settle(batch)
 
     monkeypatch.setattr(queue, "settle", failing)
     await rig.put("a")

@@ -223,23 +223,27 @@ class Worker:
                 await self._clock.sleep(_GATHERING_SECONDS)
             batch, self._unsettled = self._unsettled, []
             if batch:
-                await self._settle(batch)
+                settled = await self._settle(batch)
                 self._held -= len(batch)
-                self._monitor.settled(batch)
+                self._monitor.settled(settled)
 
-    async def _settle(self, batch: list[Settlement]) -> None:
+    async def _settle(self, batch: list[Settlement]) -> list[Settlement]:
+        """Store them. Returns those that hold."""
         while True:
             try:
-                await self._queue.settle(batch)
+                lost = {lease.seq for lease in await self._queue.settle(batch)}
             except QueueUnavailableError as error:
                 logger.error("nothing can be settled", action="queue_unavailable", why=str(error))  # noqa: TRY400
                 if self._stopping.is_set():
                     # They are leased again at the next start, and delivered again: at least once.
                     logger.error("given up", action="settling_abandoned", jobs=len(batch))  # noqa: TRY400
-                    return
+                    return []
                 await self._clock.sleep(_UNAVAILABLE_PAUSE_SECONDS)
             else:
-                return
+                if lost:
+                    logger.warning("jobs ended that others have now", action="lease_lost", jobs=len(lost))
+                    return [one for one in batch if one.lease.seq not in lost]
+                return batch
 
 
 class _Pace:

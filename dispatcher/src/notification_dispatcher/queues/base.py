@@ -171,8 +171,11 @@ class JobQueue(Protocol):
     async def claim(self, count: int) -> list[Lease]:
         """Lease up to so many jobs that are due, in their order. Empty when none is."""
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases. Raises QueueUnavailableError, and then they go on."""
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
+        """End leases. Raises QueueUnavailableError, and then they go on.
+
+        Returns those that were lost meanwhile, since others took this dispatcher for dead: nothing came of them here.
+        """
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim."""

@@ -98,13 +98,14 @@ class MemoryQueue:
         self._waking.claimed(more=len(leases) == count, next_due_ms=min(scheduled, default=None))
         return leases
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases."""
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
+        """End leases. None is ever lost."""
         now = self._now()
         for one in settlements:
             entry = self._entries.get(one.lease.seq)
             if entry is not None and entry.state is State.RUNNING:
                 self._settle(entry, one, now)
+        return ()
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim."""

@@ -117,8 +117,8 @@ class SqliteQueue:
         self._waking.claimed(more=more, next_due_ms=next_due)
         return leases
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End leases in one transaction."""
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
+        """End leases in one transaction. None is ever lost: nobody else has the file."""
         processed = _encode([one.lease.seq for one in settlements if one.settling is Settling.PROCESSED]).decode()
         others = [one for one in settlements if one.settling is not Settling.PROCESSED]
         now = await self._now()
@@ -133,6 +133,7 @@ class SqliteQueue:
         await self._running.do(run)
         if others or self._suspects:
             self._waking.now()
+        return ()
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -35,8 +34,8 @@ class Claims:
         self._claiming = claiming
         self._settling = settling
         self._suspects_lock = suspects_lock
-        self._held: dict[int, int] = {}
-        """A job's number → the member that leased it. What is not in here was settled."""
+        self._held: dict[int, Lease] = {}
+        """By the job's number. What is not in here was settled; one that was leased again since is another one."""
         self._uncertain = False
         """Whether a claim ended otherwise than it should: it may have leased what nobody knows of."""
 
@@ -61,29 +60,24 @@ class Claims:
             self._uncertain = True
             raise
         self._uncertain = False
-        self._held.update((lease.seq, lease.holder) for lease in leases)
+        self._held.update((lease.seq, lease) for lease in leases)
         leases.sort(key=lambda one: (position(one.due_ms, one.rank), one.seq))
         return leases
 
-    async def settle(self, settlements: Sequence[Settlement], now: Moment) -> None:
-        """End leases. Those that are not held any more are left alone."""
-        held: dict[int, Settlement] = {}
-        for one in settlements:
-            if self._held.get(one.lease.seq) == one.lease.holder:
-                held.setdefault(one.lease.seq, one)
-        if not held:
-            return
+    async def settle(self, settlements: Sequence[Settlement], now: Moment) -> list[Lease]:
+        """End leases. Those that are not held any more are left alone. Returns those that were lost to others."""
 
-        async def do(work: Work) -> None:
-            by_holder: dict[int, list[Settlement]] = defaultdict(list)
-            for one in held.values():
-                by_holder[one.lease.holder].append(one)
-            for holder, ended in by_holder.items():
-                await _end(work, holder, ended, now)
+        async def do(work: Work) -> tuple[list[Settlement], list[Lease]]:
+            held = {one.lease.seq: one for one in reversed(settlements) if self._held.get(one.lease.seq) is one.lease}
+            # A member that was given up has lost all that it had; this one has all, as long as its share is locked.
+            ours = [one for one in held.values() if one.lease.holder == work.member]
+            await _end(work, ours, now)
+            return ours, [one.lease for one in held.values() if one.lease.holder != work.member]
 
-        await self._settling.run(do)
-        for seq in held:
-            self._held.pop(seq, None)
+        ours, lost = await self._settling.run(do)
+        for lease in (*(one.lease for one in ours), *lost):
+            self._held.pop(lease.seq, None)
+        return lost
 
     async def _give_back(self, work: Work) -> None:
         """Let go of what an earlier claim leased, whose end was not heard of."""
@@ -117,16 +111,17 @@ def _lease(row: Row, now: Moment, holder: int) -> Lease:
     )
 
 
-async def _end(work: Work, holder: int, settlements: Iterable[Settlement], now: Moment) -> None:
-    """End the leases of one holder."""
+async def _end(work: Work, settlements: Sequence[Settlement], now: Moment) -> None:
+    """End leases of the member's."""
     processed = [one.lease.id for one in settlements if one.settling is Settling.PROCESSED]
     others = [one for one in settlements if one.settling is not Settling.PROCESSED]
     if processed:
-        work.changes[State.RUNNING] -= _rows_of(await work.link.execute(statements.PROCESSED, processed, holder))
+        done = await work.link.execute(statements.PROCESSED, processed, work.member)
+        work.changes[State.RUNNING] -= _rows_of(done)
     if others:
         ids = [one.lease.id for one in others]
         columns = zip(*(_row_of(one, now) for one in others), strict=True)
-        rows = await work.link.fetch(statements.CHANGE, ids, holder, *columns)
+        rows = await work.link.fetch(statements.CHANGE, ids, work.member, *columns)
         work.changes[State.RUNNING] -= len(rows)
         for row in rows:
             work.changes[row["state"]] += 1

@@ -153,11 +153,12 @@ class PostgresqlQueue:
         self._waking.claimed(more=bool(leases), next_due_ms=now.wall_ms + _SOON_MS)
         return leases
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Lease]:
         """End leases in one transaction."""
-        await self._claims.settle(settlements, self._now())
+        lost = await self._claims.settle(settlements, self._now())
         if self._suspects or any(one.settling is not Settling.PROCESSED for one in settlements):
             self._waking.now()
+        return lost
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim."""
