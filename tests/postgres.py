@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class PostgresServer:
         self.log = folder / "log"
         self._programs = programs()
         self._process: subprocess.Popen[bytes] | None = None
+        self.variables: Mapping[str, str] = {}
+        """Of its environment, from its next start on."""
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(folder, self._user, self._user)
@@ -106,7 +108,8 @@ class PostgresServer:
             # Just after a SIGKILL, its shared memory may still be in use for a moment.
             if self._process is None or self._process.poll() is not None:
                 with self.log.open("ab") as log:
-                    self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user)
+                    environment = {**os.environ, **self.variables}
+                    self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, env=environment)
             assert time.monotonic() < until, self.log.read_text()[-2000:]
             time.sleep(0.05)
 
@@ -114,15 +117,25 @@ class PostgresServer:
         """End it as an administrator would who does not wait for anybody."""
         self._end(signal.SIGINT)
 
+    @property
+    def folder(self) -> Path:
+        """A folder that it can read."""
+        return self._data.parent
+
+    @property
+    def pids(self) -> list[int]:
+        """Its own process first."""
+        assert self._process is not None
+        pid = self._process.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
     def kill(self) -> None:
         """SIGKILL to the server and to each of its processes."""
-        process = self._process
-        assert process is not None
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        _, *children = self.pids
         self._end(signal.SIGKILL)
         for child in children:
             with suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
         process = self._process

@@ -18,14 +18,16 @@ from pathlib import Path
 import pytest
 
 from notification_dispatcher import metric_names as names
+from notification_dispatcher.queues.postgresql.engine import LEASE_SECONDS
 from tests.contract.shared import new_schema
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.ledger import JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.faults.wall_clock import WallClock, tidied_up
 from tests.metrics import Scrape
 from tests.postgres import PostgresServer, postgres_server
 from tests.receivers import Receivers
 
-SECONDS = float(os.environ.get("FAULT_SECONDS", "15"))
+SECONDS = float(os.environ.get("FAULT_SECONDS", "10"))
 _DRAINED_SECONDS = 120.0
 
 
@@ -60,6 +62,13 @@ class Fleet:
     async def total(self, name: str, **labels: str) -> float:
         """A metric's sum over all of them."""
         return sum([(await Scrape.of(process.url)).total(name, **labels) for process in self.processes])
+
+    async def all_beat(self, times: int) -> None:
+        """Wait until each heart has beaten so many times more."""
+        beats = f'SELECT min(beats) FROM "{self._schema}".member'  # noqa: S608
+        async with self.server.administrator() as link:
+            least = await link.fetchval(beats) + times
+        await self.server.until(f"SELECT ({beats}) >= {least}", value=True)
 
     async def drained(self) -> None:
         """Wait until the table is empty: nothing waits, runs, or is dead."""
@@ -129,6 +138,32 @@ async def test_the_server_is_killed_under_load(tmp_path: Path) -> None:
         assert len(run.ledger.acknowledged) > 100
         # Each of the two may have ended as much that could not be settled in time.
         run.ledger.check(crashes * len(run.processes))
+
+
+async def test_the_servers_clock_is_set_under_load(tmp_path: Path) -> None:
+    with postgres_server() as server:
+        server.stop()
+        clock = WallClock(server.folder)
+        server.variables = clock.variables
+        await asyncio.to_thread(server.start)
+        with tidied_up(server.pids[0]):
+            async with fleet(server, tmp_path, 2) as run:
+                # What waits for an hour of the server's clock waits for it: so nothing is to be tried again.
+                run.receiver.moody = False
+                async with run.sending(200):
+                    for hours in (1, -2):
+                        clock.jump(hours * 3600)
+                        between = (clock.after(-600), clock.after(600))
+                        told = "SELECT clock_timestamp() BETWEEN '{}' AND '{}'".format(*between)
+                        await server.until(told, value=True)
+                        taken = len(run.ledger.acknowledged)
+                        # Whoever is to be taken for dead would be by then, and would begin to count anew.
+                        await run.all_beat(round(LEASE_SECONDS) + 2)
+                        assert len(run.ledger.acknowledged) > taken
+                await run.drained()
+                run.ledger.check(crashes=0)
+                logs = "".join(process.log.read_text() for process in run.processes)
+                assert "lease_expired" not in logs
 
 
 async def test_eight_dispatchers_tell_slack_once(postgres: PostgresServer, tmp_path: Path) -> None:
