@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError, Mode, install_crds, install_prometheus_crds, remove, running_cluster
 from tests.cluster.binaries import Places, ensure
-from tests.cluster.catalog import CONTROL_PLANE
+from tests.cluster.catalog import CONTROL_PLANE, WATCHERS
 from tests.cluster.locks import private_dir
 from tests.cluster.progress import Progress
 from tests.postgres import PostgresServer, postgres_server
@@ -49,7 +49,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if Mode.from_environment() is Mode.KWOK and any(item.get_closest_marker("cluster") for item in items):
         needed.update(CONTROL_PLANE)
     if any(OBSERVABILITY in item.path.parents for item in items):
-        needed.add("prometheus")
+        needed.update(WATCHERS)
     if not needed or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")

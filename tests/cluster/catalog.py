@@ -18,6 +18,7 @@ MODULES = Path(__file__).parent / "go"
 KUBERNETES = "k8s.io/kubernetes"
 KWOK = "sigs.k8s.io/kwok"
 ETCD = "go.etcd.io/etcd/server/v3"
+ALERTMANAGER = "github.com/prometheus/alertmanager"
 PROMETHEUS = "github.com/prometheus/prometheus"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 KEDA = "github.com/kedacore/keda/v2"
@@ -71,20 +72,27 @@ _CLUSTER = (
     Binary("kwok", "kwok", f"{KWOK}/cmd/kwok", KWOK),
     Binary("kwokctl", "kwok", f"{KWOK}/cmd/kwokctl", KWOK),
 )
-# Prometheus 3: its module's version is v0.3xx. Targets are named by the tests, so no cloud's discovery is compiled in.
-_PROMETHEUS = Binary(
-    "prometheus",
-    "prometheus",
-    f"{PROMETHEUS}/cmd/prometheus",
-    PROMETHEUS,
-    stamps=(("github.com/prometheus/common/version.Version", "{version}"),),
-    tags="remove_all_sd",
+_STAMP = ("github.com/prometheus/common/version.Version", "{version}")
+_WATCHERS = (
+    # Version 3: the module's is v0.3xx. Tests name their targets, so no cloud's discovery is compiled in.
+    Binary(
+        "prometheus",
+        "prometheus",
+        f"{PROMETHEUS}/cmd/prometheus",
+        PROMETHEUS,
+        stamps=(_STAMP,),
+        tags="remove_all_sd",
+    ),
+    Binary("alertmanager", "alertmanager", f"{ALERTMANAGER}/cmd/alertmanager", ALERTMANAGER, stamps=(_STAMP,)),
 )
 
-BINARIES: Mapping[str, Binary] = MappingProxyType({binary.name: binary for binary in (*_CLUSTER, _PROMETHEUS)})
+BINARIES: Mapping[str, Binary] = MappingProxyType({binary.name: binary for binary in (*_CLUSTER, *_WATCHERS)})
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
 """What a kwok cluster needs."""
+
+WATCHERS = tuple(binary.name for binary in _WATCHERS)
+"""What the tests of boards and alerts need."""
 
 
 def pinned_version(go_mod: Path, module: str) -> str:

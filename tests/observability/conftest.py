@@ -17,14 +17,11 @@ import pytest
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_operator.spec.alert_rules import AlertName
-from tests.cluster.binaries import Places, ensure
-from tests.cluster.progress import Progress
 from tests.controller.pipelines import eventually
 from tests.debian import program
 from tests.metrics import Scrape
 from tests.observability.load import Products, Running, load, running
-from tests.observability.product import Groups
-from tests.observability.servers import Prometheus, prometheus
+from tests.observability.servers import Prometheus, built, prometheus
 
 SECONDS = 60.0
 GONE = (AlertName.DISPATCHER_DOWN.value, "shop", "quiet")
@@ -50,7 +47,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Watc
     folder = tmp_path_factory.mktemp("observability")
     programs = {
         "Prometheus 2": program("prometheus", "prometheus"),
-        "Prometheus 3": ensure(["prometheus"], Places.from_environment(), Progress())["prometheus"],
+        "Prometheus 3": built("prometheus"),
     }
     with ExitStack() as stack:
         yield asyncio.run(_watch(programs, folder, stack))
@@ -64,7 +61,7 @@ def watched(both: Mapping[str, Watched], request: pytest.FixtureRequest) -> Watc
 
 async def _watch(programs: Mapping[str, Path], folder: Path, stack: ExitStack) -> Mapping[str, Watched]:
     async with running(folder) as given:
-        rules = [_hastened(product.groups) for product in given.products]
+        rules = [product.hastened_groups for product in given.products]
         watching = {
             name: stack.enter_context(prometheus(path, folder / name, given.scrapes, rules))
             for name, path in programs.items()
@@ -74,11 +71,6 @@ async def _watch(programs: Mapping[str, Path], folder: Path, stack: ExitStack) -
         return {
             name: await asyncio.to_thread(_seen, one, given, metrics, starts[name]) for name, one in watching.items()
         }
-
-
-def _hastened(groups: Groups) -> Groups:
-    """The rules, each group as often as Prometheus looks at anything here: one waits for minutes otherwise."""
-    return [{key: value for key, value in group.items() if key != "interval"} for group in groups]
 
 
 def _started(one: Prometheus) -> float:

@@ -72,8 +72,12 @@ class Destinations:
         try:
             yield
         finally:
-            self._released.set()
+            self.release()
             await runner.cleanup()
+
+    def release(self) -> None:
+        """Let what is held go, and hold nothing any more."""
+        self._released.set()
 
     async def _answer(self, request: web.Request) -> web.Response:
         mood = request.match_info["mood"]

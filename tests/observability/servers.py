@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.cluster.binaries import Places, ensure
+from tests.cluster.progress import Progress
 from tests.controller.pipelines import eventually
 from tests.observability.product import Groups
 from tests.pod import free_port
@@ -93,6 +95,11 @@ class Prometheus(Server):
         return body["data"]
 
 
+def built(name: str) -> Path:
+    """The program that is built of its Go module."""
+    return ensure([name], Places.from_environment(), Progress())[name]
+
+
 @contextmanager
 def prometheus(
     program: Path,
@@ -122,14 +129,16 @@ def prometheus(
 
 
 @contextmanager
-def alertmanager(program: Path, folder: Path, config: Mapping[str, Any]) -> Iterator[Server]:
+def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[Server]:
     """An Alertmanager of one's own, which knows no peers."""
     folder.mkdir()
     (folder / "alertmanager.yml").write_text(json.dumps(config))
     port = free_port()
     options = [f"--storage.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
     running = Server(f"http://127.0.0.1:{port}", folder / "alertmanager.log")
-    with _running([program, f"--config.file={folder / 'alertmanager.yml'}", *options, _NO_PEERS], running):
+    with _running(
+        [built("alertmanager"), f"--config.file={folder / 'alertmanager.yml'}", *options, _NO_PEERS], running
+    ):
         yield running
 
 
