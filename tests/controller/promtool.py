@@ -14,10 +14,11 @@ from tests.debian import program
 Groups = list[dict[str, Any]]
 
 
-def promtool(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str | Path, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program("prometheus", "promtool"), *arguments],
         cwd=cwd,
+        input=given,
         capture_output=True,
         text=True,
         check=False,

@@ -161,6 +161,7 @@ def test_views_stand_in_the_guides_order(board: Board) -> None:
 def test_datasource_is_a_variable(board: Board) -> None:
     assert variables(board)["datasource"]["query"] == "prometheus"
     assert variables(board)["datasource"]["type"] == "datasource"
+    assert variables(board)["datasource"]["label"] == "Data source"
     sources = [panel["datasource"] for panel in charts(board)]
     sources += [item["datasource"] for item in board["annotations"]["list"]]
     sources += [variable["datasource"] for variable in variables(board).values() if variable["type"] == "query"]

@@ -35,6 +35,10 @@ class Query:
     instant: bool
     step: float
 
+    def called(self, one: Series) -> str:
+        """What one of its series is called on the panel."""
+        return re.sub(r"{{(\w+)}}", lambda found: one.labels.get(found[1], ""), self.legend)
+
 
 @dataclass(frozen=True)
 class View:
@@ -82,7 +86,7 @@ class View:
             if one.name.rpartition(" ")[0] == title and one.legend == legend
         ]
         answer = self.prometheus.instant(query.expr, self.end)
-        return {_called(query.legend, one.labels): one.values[0] for one in answer}
+        return {query.called(one): one.values[0] for one in answer}
 
     @property
     def _variables(self) -> list[dict[str, Any]]:
@@ -128,7 +132,3 @@ def _interpolated(values: Sequence[str] | None, everything: str) -> str:
 
 def _seconds(interval: str) -> float:
     return int(interval[:-1]) * _UNITS[interval[-1]] / _SHORTENED
-
-
-def _called(legend: str, labels: Mapping[str, str]) -> str:
-    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), legend)

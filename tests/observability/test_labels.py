@@ -5,6 +5,7 @@ What is there is read off a dispatcher's own metrics and the labels of its targe
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,15 @@ import promql_parser
 import pytest
 from promql_parser import AggModifierType, AggregateExpr, BinaryExpr, Call, ParenExpr
 
+from notification_dispatcher import metric_names as names
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
 from notification_operator.dashboards import fleet_board
 from tests.controller.pipelines import parsed
 from tests.controller.promql import selectors
+from tests.controller.promtool import promtool
 from tests.controller.test_dashboards import charts
 from tests.dispatcher.rig import rigged
+from tests.metrics import Scrape
 from tests.observability.product import Product
 
 TARGET = {"namespace", "pipeline", "job", "instance", "pod", "container", "endpoint", "service"}
@@ -34,13 +38,22 @@ Values = Mapping[str, Mapping[str, set[str]]]
 """Metric → label → its values."""
 
 
-@pytest.fixture
-async def published(tmp_path: Path) -> Values:
-    """What a dispatcher publishes from its start."""
-    async with rigged(tmp_path) as rig:
-        families = rig.scrape().families
+@pytest.fixture(scope="module")
+def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
+    """A dispatcher's metrics, from its start."""
+
+    async def read() -> Scrape:
+        async with rigged(tmp_path_factory.mktemp("rig")) as rig:
+            return rig.scrape()
+
+    return asyncio.run(read())
+
+
+@pytest.fixture(scope="module")
+def published(scrape: Scrape) -> Values:
+    """What it publishes."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for family in families.values():
+    for family in scrape.families.values():
         for sample in family.samples:
             for label, value in sample.labels.items():
                 found[sample.name][label].add(value)
@@ -111,6 +124,14 @@ def grouped(node: Any) -> Iterator[tuple[set[str], Any]]:
                 yield from grouped(argument)
         case ParenExpr():
             yield from grouped(node.expr)
+
+
+def test_promtool_has_nothing_against_the_metrics_but_two_names(scrape: Scrape, tmp_path: Path) -> None:
+    answer = promtool("check", "metrics", cwd=tmp_path, given=scrape.text)
+    # The guide's own names, which are a contract with its readers.
+    guide = (names.JOB_DURATION_MS, names.JOB_WAIT_DURATION_MS)
+    said = [f"{DEFAULT_PREFIX}{name} metric names should not contain abbreviated units" for name in guide]
+    assert (answer.stdout + answer.stderr).splitlines() == said
 
 
 def test_each_metric_is_on_a_board(published: Values) -> None:

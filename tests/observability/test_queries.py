@@ -61,6 +61,15 @@ def test_no_panel_is_empty(watched: Watched, which: str) -> None:
 
 
 @each_board
+def test_each_series_has_a_name_of_its_own(watched: Watched, which: str) -> None:
+    opened = view(watched, which)
+    for query in opened.queries():
+        called = [query.called(one) for one in opened.ask(query)]
+        assert len(set(called)) == len(called), query.name
+        assert all(name.split() and "  " not in name for name in called), query.name
+
+
+@each_board
 def test_choosing_every_value_shows_what_all_shows(watched: Watched, which: str) -> None:
     opened = view(watched, which)
     every = opened.offered()
