@@ -14,7 +14,8 @@ from notification_operator.fence import Fence
 from notification_operator.kinds import SECRET
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.source_secrets import SourceSecrets, _Watched
-from notification_operator.watching import Store, Watch
+from notification_operator.store import Store
+from notification_operator.watching import Watch
 
 
 @pytest.mark.parametrize("later", range(6))

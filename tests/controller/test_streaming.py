@@ -16,7 +16,8 @@ from notification_operator.cluster import Cluster, WatchEvent
 from notification_operator.errors import ApiError, TransientError
 from notification_operator.kinds import SECRET, SERVICE, Kind
 from notification_operator.metrics import OperatorMetrics
-from notification_operator.watching import Store, Watch
+from notification_operator.store import Store
+from notification_operator.watching import Watch
 
 Events = AsyncGenerator[WatchEvent, None]
 

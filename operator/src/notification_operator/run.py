@@ -33,7 +33,8 @@ from notification_operator.roster import Roster
 from notification_operator.server import serving
 from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
-from notification_operator.watching import ObjectMeta, Store, Watches, head
+from notification_operator.store import ObjectMeta, Store, head
+from notification_operator.watching import Watches
 from notification_operator.workqueue import Key, WorkQueue
 
 _ROLLOUT_SECONDS = 0.25

@@ -15,7 +15,8 @@ from notification_operator.cluster import Cluster
 from notification_operator.errors import ForbiddenError
 from notification_operator.kinds import SECRET
 from notification_operator.metrics import OperatorMetrics
-from notification_operator.watching import Store, Watch
+from notification_operator.store import Store
+from notification_operator.watching import Watch
 from notification_operator.workqueue import Key, RetryLater
 
 _FIRST_LIST_SECONDS = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from notification_operator.watching import ObjectMeta, Store, head
+from notification_operator.store import ObjectMeta, Store, head
 
 
 def content(name: str = "a", *, uid: str = "1", version: int = 1, namespace: str = "n") -> bytes:
