@@ -50,6 +50,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         needed.update(CONTROL_PLANE)
     if any(OBSERVABILITY in item.path.parents for item in items):
         needed.update(WATCHERS)
+    if any("toxiproxy" in getattr(item, "fixturenames", ()) for item in items):
+        needed.add("toxiproxy-server")
     if not needed or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")

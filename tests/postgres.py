@@ -60,7 +60,12 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/postgres"
+        return self.dsn_by(self.port)
+
+    def dsn_by(self, *ports: int) -> str:
+        """A DSN that leads over ports of 127.0.0.1, whichever of them works."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        return f"postgresql://{_USER}:{self.password}@{hosts}/postgres"
 
     @asynccontextmanager
     async def administrator(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:

@@ -22,6 +22,7 @@ ALERTMANAGER = "github.com/prometheus/alertmanager"
 PROMETHEUS = "github.com/prometheus/prometheus"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 KEDA = "github.com/kedacore/keda/v2"
+TOXIPROXY = "github.com/Shopify/toxiproxy/v2"
 
 # Without these an API server built from its module reports v0.0.0.
 KUBERNETES_STAMPS = (
@@ -85,8 +86,17 @@ _WATCHERS = (
     ),
     Binary("alertmanager", "alertmanager", f"{ALERTMANAGER}/cmd/alertmanager", ALERTMANAGER, stamps=(_STAMP,)),
 )
+_TOXIPROXY = Binary(
+    "toxiproxy-server",
+    "toxiproxy",
+    f"{TOXIPROXY}/cmd/server",
+    TOXIPROXY,
+    stamps=((f"{TOXIPROXY}.Version", "{version}"),),
+)
 
-BINARIES: Mapping[str, Binary] = MappingProxyType({binary.name: binary for binary in (*_CLUSTER, *_WATCHERS)})
+BINARIES: Mapping[str, Binary] = MappingProxyType(
+    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, _TOXIPROXY)}
+)
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
 """What a kwok cluster needs."""

@@ -96,6 +96,12 @@ class DispatcherProcess:
             while await self.status(path) != status:  # noqa: ASYNC110  the state is another process's
                 await asyncio.sleep(0.01)
 
+    async def until_logged(self, action: str, seconds: float = _SECONDS) -> None:
+        """Wait for a line of the log."""
+        async with asyncio.timeout(seconds):
+            while action not in {line.get("action") for line in self.lines()}:  # noqa: ASYNC110  another process's log
+                await asyncio.sleep(0.05)
+
     def lines(self) -> list[dict[str, Any]]:
         """The log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]

@@ -11,89 +11,19 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.queues.postgresql.engine import LEASE_SECONDS
-from tests.contract.shared import new_schema
-from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
-from tests.faults.ledger import JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.faults.fleet import fleet
+from tests.faults.ledger import JOB_TYPE, SEED
 from tests.faults.wall_clock import WallClock, tidied_up
-from tests.metrics import Scrape
 from tests.postgres import PostgresServer, postgres_server
 from tests.receivers import Receivers
 
 SECONDS = float(os.environ.get("FAULT_SECONDS", "10"))
-_DRAINED_SECONDS = 120.0
-
-
-class Fleet:
-    """Dispatchers on one schema, a caller for each, and what they deliver to."""
-
-    def __init__(
-        self, server: PostgresServer, schema: str, processes: list[DispatcherProcess], receiver: Receiver
-    ) -> None:
-        self.server = server
-        self.processes = processes
-        self.receiver = receiver
-        self.ledger = ledger = receiver.ledger
-        self.senders = [
-            Sender(ledger, process.url, f"s{number}", random.Random(SEED + number))
-            for number, process in enumerate(processes)
-        ]
-        self._schema = schema
-
-    @asynccontextmanager
-    async def sending(self, per_second: float) -> AsyncIterator[None]:
-        """Let every caller send while the block runs."""
-        async with asyncio.TaskGroup() as group:
-            for sender in self.senders:
-                group.create_task(sender.run(per_second / len(self.senders)))
-            try:
-                yield
-            finally:
-                for sender in self.senders:
-                    sender.stop()
-
-    async def total(self, name: str, **labels: str) -> float:
-        """A metric's sum over all of them."""
-        return sum([(await Scrape.of(process.url)).total(name, **labels) for process in self.processes])
-
-    async def all_beat(self, times: int) -> None:
-        """Wait until each heart has beaten so many times more."""
-        beats = f'SELECT min(beats) FROM "{self._schema}".member'  # noqa: S608
-        async with self.server.administrator() as link:
-            least = await link.fetchval(beats) + times
-        await self.server.until(f"SELECT ({beats}) >= {least}", value=True)
-
-    async def drained(self) -> None:
-        """Wait until the table is empty: nothing waits, runs, or is dead."""
-        await self.server.until(f'SELECT count(*) FROM "{self._schema}".job', 0, _DRAINED_SECONDS)  # noqa: S608
-
-
-@asynccontextmanager
-async def fleet(server: PostgresServer, folder: Path, size: int, **more: str) -> AsyncIterator[Fleet]:
-    """So many dispatchers, ready."""
-    ledger, schema = Ledger(), new_schema()
-    variables = {
-        **SETTINGS,
-        "NOTIFICATION_QUEUE_ENGINE": "postgresql",
-        "NOTIFICATION_QUEUE_DSN": server.dsn,
-        "NOTIFICATION_QUEUE_SCHEMA": schema,
-        **more,
-    }
-    async with Receiver(ledger, random.Random(SEED)).listening() as receiver, AsyncExitStack() as stack:
-        routing = {"channels": [receiver.channel()]}
-        processes = []
-        for number in range(size):
-            own = folder / str(number)
-            own.mkdir()
-            processes.append(await stack.enter_async_context(dispatcher(own, routing, **variables)))
-        yield Fleet(server, schema, processes, receiver)
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])

@@ -208,7 +208,7 @@ async def test_what_was_over_before_slack_was_back_is_told_all_the_same(tmp_path
         await it.fail(THRESHOLD)
         await it.slack.until(lambda: bool(it.slack.refused), 5)
         await it.fail(THRESHOLD)
-        await logged(it.process, "alert_resolved")
+        await it.process.until_logged("alert_resolved")
         assert it.slack.taken == []
         it.slack.day = "good"
         await it.slack.until(lambda: bool(it.slack.taken), 10)
@@ -216,10 +216,3 @@ async def test_what_was_over_before_slack_was_back_is_told_all_the_same(tmp_path
         assert it.slack.titles == ["[RESOLVED] Failure spike"]
         assert "more since the last message" in str(message)
         check_alerts(await it.process.until(names.ALERTS_TOTAL, 1, outcome="sent"), it.slack)
-
-
-async def logged(process: DispatcherProcess, action: str) -> None:
-    """Wait for a line of the log."""
-    async with asyncio.timeout(10):
-        while action not in {line.get("action") for line in process.lines()}:  # noqa: ASYNC110  another process's log
-            await asyncio.sleep(0.05)

@@ -138,9 +138,6 @@ class PostgresqlQueue:
     async def claim(self, count: int) -> list[Lease]:
         """Lease what is due."""
         now = self._now()
-        if not self._heart.available:
-            # Others would soon take it for abandoned, and deliver it as well.
-            raise QueueUnavailableError("the queue's database does not hear this dispatcher's heart")
         self._waking.claiming()
         if not self._busy:
             due, next_ms = await self._peek(now.wall_ms)
@@ -155,7 +152,8 @@ class PostgresqlQueue:
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Lease]:
         """End leases in one transaction."""
-        lost = await self._claims.settle(settlements, self._now())
+        # Tried whatever the heart says: what ran has ended, and the process too may be about to.
+        lost = await self._claims.settle(settlements, self._moment())
         if self._suspects or any(one.settling is not Settling.PROCESSED for one in settlements):
             self._waking.now()
         return lost
@@ -222,9 +220,18 @@ class PostgresqlQueue:
         return self._board
 
     def _now(self) -> Moment:
-        """The time, on both clocks."""
+        """The time, on both clocks. Raises QueueUnavailableError when the last heartbeat failed.
+
+        Then nobody waits for connections that swallow everything; and nothing is leased, as others would soon take it
+        for abandoned and deliver it as well.
+        """
         if not self._prepared:
             raise QueueUnavailableError("the queue's database was not reached yet")
+        if not self._heart.available:
+            raise QueueUnavailableError("the queue's database does not hear this dispatcher's heart")
+        return self._moment()
+
+    def _moment(self) -> Moment:
         return Moment(self._clock.wall_ms(), self._clock.monotonic())
 
     async def _peek(self, now_ms: int) -> tuple[bool, int | None]:
