@@ -135,9 +135,10 @@ async def test_while_the_board_cannot_be_reached_nothing_is_told_and_nothing_for
     for _ in range(3):
         with pytest.raises(QueueUnavailableError):
             await one.exchange()
+    await one.flush()
     assert fleet.told() == []
     fleet.board.broken = False
-    await fleet.pass_time(1)
+    await one.flush()
     assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
     assert fleet.notices[0].reasons == (("http_5xx", 20),)
 

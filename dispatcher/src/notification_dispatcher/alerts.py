@@ -51,6 +51,9 @@ class Watcher(Protocol):
     async def run(self) -> None:
         """Look at what no event tells, for ever."""
 
+    async def flush(self) -> None:
+        """Hold nothing back any more: the process ends."""
+
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""
 
@@ -113,6 +116,9 @@ class Alerts:
         while True:
             await self._clock.sleep(TICK_SECONDS)
             self.tick()
+
+    async def flush(self) -> None:
+        """Nothing is ever held back."""
 
     def written(self) -> bytes:
         """All that is remembered, for another one to go on from."""

@@ -49,10 +49,14 @@ class FleetAlerts:
         """Exchange what is known with the others, for ever."""
         while True:
             await self._clock.sleep(TICK_SECONDS)
-            try:
-                await self.exchange()
-            except QueueUnavailableError as error:
-                logger.warning("alerts wait for the queue", action="queue_unavailable", why=str(error))
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Exchange it now, if that can be."""
+        try:
+            await self.exchange()
+        except QueueUnavailableError as error:
+            logger.warning("alerts wait for the queue", action="queue_unavailable", why=str(error))
 
     async def exchange(self) -> None:
         """Tell the events since the last time, and pass on what is to be said."""

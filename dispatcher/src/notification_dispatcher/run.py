@@ -124,6 +124,8 @@ async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
+                await asyncio.wait(background)
+                await parts.alerts.flush()
                 await parts.slack.flush()
         server.should_exit = True
         await serving
