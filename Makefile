@@ -35,8 +35,8 @@ test: lint ## All of it: lint, types, layout, unit, contract and cluster tests
 	@$(BIN)/pytest $(PYTEST_FLAGS)
 
 .PHONY: check
-check: lint ## The quick part: the same without a cluster and without faults
-	@$(BIN)/pytest -m "not cluster and not faults" -q $(PYTEST_FLAGS)
+check: lint ## The quick part: the same without a cluster, without Prometheus and without faults
+	@$(BIN)/pytest -m "not cluster and not prometheus and not faults" -q $(PYTEST_FLAGS)
 
 .PHONY: test-faults
 test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump, a failing API server (FAULT_SEED repeats a run)

@@ -22,7 +22,6 @@ from tests.postgres import PostgresServer, postgres_server
 
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS = ROOT / "tests" / "faults"
-OBSERVABILITY = ROOT / "tests" / "observability"
 SESSIONS = ROOT / "build" / "test-cluster"
 
 
@@ -48,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     needed: set[str] = set()
     if Mode.from_environment() is Mode.KWOK and any(item.get_closest_marker("cluster") for item in items):
         needed.update(CONTROL_PLANE)
-    if any(OBSERVABILITY in item.path.parents for item in items):
+    if any(item.get_closest_marker("prometheus") for item in items):
         needed.update(WATCHERS)
     if any("toxiproxy" in getattr(item, "fixturenames", ()) for item in items):
         needed.add("toxiproxy-server")

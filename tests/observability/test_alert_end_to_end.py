@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from aiohttp import web
 
@@ -26,6 +27,8 @@ from tests.dispatcher.dispatcher_process import DispatcherProcess
 from tests.observability.load import MONITORING, Destinations
 from tests.observability.product import Product
 from tests.observability.servers import alertmanager, built, prometheus
+
+pytestmark = pytest.mark.prometheus
 
 SECONDS = 60.0
 MODES = {"slack": AlertMode.IN_PROCESS, "page": AlertMode.ALERTMANAGER, "each": AlertMode.BOTH}

@@ -18,6 +18,8 @@ from tests.observability import load
 from tests.observability.conftest import FIRING, Watched
 from tests.observability.grafana import Chosen, View
 
+pytestmark = pytest.mark.prometheus
+
 ALL_OF_IT = "10m"
 """As a rate interval: longer than the load, so that an increase is its whole count."""
 MINUTES = 10
