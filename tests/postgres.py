@@ -86,9 +86,14 @@ class PostgresServer:
     def initialize(self) -> None:
         """Make the data folder."""
         self._run("initdb", "-D", str(self._data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        hosts = "".join(f"host {what} all 127.0.0.1/32 scram-sha-256\n" for what in ("all", "replication"))
+        (self._data / "pg_hba.conf").write_text(hosts)
         alter = f"ALTER ROLE {_USER} PASSWORD '{PASSWORD}'"
         self._run("postgres", "--single", "-D", str(self._data), "postgres", text=alter)
+
+    def follow(self, primary: PostgresServer) -> None:
+        """Make the data folder that of a streaming standby, which takes no writes until it is promoted."""
+        self._run("pg_basebackup", "-D", str(self._data), "-d", primary.dsn, "-R", "-c", "fast", "--no-sync")
 
     def secure(self, by: Certificate) -> None:
         """Take nobody without TLS, from the start or the next connection on, with this certificate."""
@@ -98,7 +103,7 @@ class PostgresServer:
                 shutil.chown(self._data / name, self._user, self._user)
             (self._data / name).chmod(0o600)
         hosts = self._data / "pg_hba.conf"
-        hosts.write_text(hosts.read_text().replace("host ", "hostssl ", 1))
+        hosts.write_text(hosts.read_text().replace("host ", "hostssl "))
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 
@@ -162,14 +167,29 @@ class PostgresServer:
 @contextmanager
 def postgres_server(*options: str, certificate: Certificate | None = None) -> Iterator[PostgresServer]:
     """A server that runs until the block ends; with a certificate, for TLS alone."""
-    folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-"))
-    try:
-        server = PostgresServer(folder)
+    with _server() as server:
         server.initialize()
         if certificate is not None:
             server.secure(certificate)
             options += ("ssl=on",)
         server.start(*options)
+        yield server
+
+
+@contextmanager
+def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """A streaming standby that runs until the block ends."""
+    with _server() as server:
+        server.follow(primary)
+        server.start()
+        yield server
+
+
+@contextmanager
+def _server() -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-"))
+    try:
+        server = PostgresServer(folder)
         try:
             yield server
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.faults.ledger import SEED, SETTINGS, Ledger, Receiver, Sender
 from tests.metrics import Scrape
 from tests.postgres import PostgresServer
 
+_ARRIVED_SECONDS = 60.0
 _DRAINED_SECONDS = 120.0
 
 
@@ -45,6 +47,17 @@ class Fleet:
             finally:
                 for sender in self.senders:
                     sender.stop()
+
+    @property
+    def answers(self) -> Counter[int]:
+        """The statuses that the callers were answered."""
+        return sum((sender.answers for sender in self.senders), start=Counter())
+
+    async def until_delivered(self, count: int) -> None:
+        """Wait until so many jobs have arrived."""
+        async with asyncio.timeout(_ARRIVED_SECONDS):
+            while len(self.ledger.delivered) < count:  # noqa: ASYNC110  the receiver's count
+                await asyncio.sleep(0.05)
 
     async def total(self, name: str, **labels: str) -> float:
         """A metric's sum over all of them."""

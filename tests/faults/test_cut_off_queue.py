@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.dispatcher.dispatcher_process import DispatcherProcess
-from tests.faults.fleet import Fleet, fleet
+from tests.faults.fleet import fleet
 from tests.faults.ledger import JOB_TYPE, SEED
 from tests.postgres import PostgresServer
 from tests.toxiproxy import BOTH_WAYS, Toxiproxy, running_toxiproxy
@@ -47,21 +46,16 @@ async def test_cut_off_it_acknowledges_nothing(
                 async with way.toxic(kind, *ways, timeout=0):
                     for process in run.processes:
                         await process.until_status("/readyz", 503)
-                    before = answers(run)[202]
+                    before = run.answers[202]
                     for number, process in enumerate(run.processes):
                         await refuses(process, f"refused-{number}")
-                    assert answers(run)[202] == before
+                    assert run.answers[202] == before
                 for process in run.processes:
                     await process.until_status("/readyz", 200)
         await run.drained()
         assert all(sender.answers[503] for sender in run.senders)
         assert len(run.ledger.acknowledged) > 100
         run.ledger.check(len(cuts) * len(run.processes))
-
-
-def answers(run: Fleet) -> Counter[int]:
-    """The statuses that the callers were answered."""
-    return sum((sender.answers for sender in run.senders), start=Counter())
 
 
 async def refuses(process: DispatcherProcess, job: str) -> None:
@@ -103,9 +97,8 @@ async def test_slow_is_not_away(
     way = await toxiproxy.proxy(postgres.port)
     async with fleet(postgres, tmp_path, 2, [postgres.dsn_by(way.port)]) as run:
         async with way.toxic(kind, **attributes):
-            async with run.sending(200), asyncio.timeout(60):
-                while len(run.ledger.delivered) < 50:  # noqa: ASYNC110  the receiver's count
-                    await asyncio.sleep(0.1)
+            async with run.sending(200):
+                await run.until_delivered(50)
             await run.drained()
-        assert answers(run).keys() == {202}
+        assert run.answers.keys() == {202}
         run.ledger.check(crashes=0)
