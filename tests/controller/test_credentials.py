@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubernetes.config import incluster_config
+from kubernetes.config import ConfigException, incluster_config
 
 from notification_operator.credentials import Credentials
+from notification_operator.errors import TransientError
 
 
-async def test_the_token_of_a_kubeconfig_is_read(tmp_path: Path) -> None:
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
     path = tmp_path / "kubeconfig"
     path.write_text(
         yaml.safe_dump(
@@ -23,7 +25,26 @@ async def test_the_token_of_a_kubeconfig_is_read(tmp_path: Path) -> None:
             }
         )
     )
-    assert await Credentials.load(path).token() == "from-the-file"
+    return path
+
+
+async def test_the_token_of_a_kubeconfig_is_read(kubeconfig: Path) -> None:
+    assert await Credentials.load(kubeconfig).token() == "from-the-file"
+
+
+async def test_a_token_that_cannot_be_read_is_a_failure_that_passes(
+    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = Credentials.load(kubeconfig)
+
+    def broken() -> str:
+        raise ConfigException("Token file exists but empty.")
+
+    monkeypatch.setattr(credentials, "_read_token", broken)
+    with pytest.raises(TransientError, match="the bearer token cannot be read: ConfigException"):
+        await credentials.token()
+    monkeypatch.undo()
+    assert await credentials.token() == "from-the-file", "it is read again at the next request"
 
 
 async def test_the_pods_token_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,8 @@ class Given(SourceSecrets):
 
     def __init__(self, value: bytes) -> None:
         metrics = OperatorMetrics(CollectorRegistry())
-        super().__init__(
-            Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0)), metrics, lambda _: None
-        )
+        cluster = Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0))
+        super().__init__(asyncio.TaskGroup(), cluster, metrics, lambda _: None)
         self._value = value
 
     def need(self, reader: Key, names: set[str]) -> None:

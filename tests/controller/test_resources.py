@@ -217,6 +217,8 @@ def test_an_autoscaler_has_the_replicas_to_itself() -> None:
 
 def test_with_keda_the_backlog_counts_too() -> None:
     spec: dict[str, Any] = {**POSTGRESQL, "autoscaling": {"backlogPerReplica": 50}}
+    stopped = the("Deployment", replace(WITH_KEDA, stopped=True), **spec)
+    assert "replicas" not in stopped, "somebody has paused it, or KEDA will start it"
     assert of_kind("HorizontalPodAutoscaler", WITH_KEDA, **spec) is None
     scaled = the("ScaledObject", WITH_KEDA, **spec)
     backlog, cpu = scaled["triggers"]

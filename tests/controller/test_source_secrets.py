@@ -22,7 +22,7 @@ from notification_operator.watching import Watch
 async def test_a_cancellation_beside_the_first_list_is_not_lost(later: int) -> None:
     metrics = OperatorMetrics(CollectorRegistry())
     cluster = Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0))
-    secrets = SourceSecrets(cluster, metrics, lambda _: None)
+    secrets = SourceSecrets(asyncio.TaskGroup(), cluster, metrics, lambda _: None)
     store = Store(lambda _: None)
     watch = Watch(cluster, metrics, SECRET, store)
     listing = asyncio.create_task(watch.synced.wait())

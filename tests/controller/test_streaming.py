@@ -107,14 +107,18 @@ async def test_secrets_are_listed_only_by_a_server_that_cannot_stream(
             seen.set()
 
     store = Store(changed)
-    watch = Watch(cast("Cluster", server), OperatorMetrics(CollectorRegistry()), kind, store)
+    registry = CollectorRegistry()
+    watch = Watch(cast("Cluster", server), OperatorMetrics(registry), kind, store)
     running = asyncio.create_task(watch.run("n", {}, lambda: None))
     try:
         async with asyncio.timeout(10):
+            await watch.synced.wait()
+            assert list(store.all()), "what is there is known before it is called so"
             await seen.wait()
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert server.requests == expected
+    assert not registry.get_sample_value("notification_operator_watch_restarts_total", {"kind": kind.name})
     assert sorted(stored.meta.name for stored in store.all()) == ["a", "b"]
     assert watch.failure is None

@@ -27,5 +27,5 @@ def test_every_link_leads_somewhere() -> None:
         title.lower().replace(" ", "-").replace(",", "") for title in re.findall(r"^## (.+)$", TEXT, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
-    for path in re.findall(r"\]\(([a-z/]+[.]md)\)", TEXT):
+    for path in re.findall(r"\]\(([\w./-]+[.]md)\)", TEXT):
         assert (Path(__file__).parents[2] / "docs" / path).exists(), path

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kubernetes import client, config
 
-from notification_operator.errors import SettingsError
+from notification_operator.errors import SettingsError, TransientError
 
 _TOKEN_CHECKED_EVERY = 15.0  # seconds; a projected token is replaced long before it expires
 
@@ -85,10 +85,13 @@ class Credentials:
         return context
 
     async def token(self) -> str | None:
-        """The bearer token in force, read again every so often: it rotates."""
+        """The bearer token in force, read again every so often: it rotates. Raises TransientError."""
         if time.monotonic() - self._token_checked >= _TOKEN_CHECKED_EVERY:
-            # An exec plugin is a process of its own, and may take seconds.
-            self._token = await asyncio.to_thread(self._read_token)
+            try:
+                # An exec plugin is a process of its own, and may take seconds.
+                self._token = await asyncio.to_thread(self._read_token)
+            except Exception as error:  # a plugin may raise anything, and a token's file be empty for a moment
+                raise TransientError(f"the bearer token cannot be read: {type(error).__name__}") from error
             self._token_checked = time.monotonic()
         return self._token
 

@@ -33,11 +33,15 @@ class Discovery:
         self._cluster = cluster
         self._clock = clock
         self._served: bool | None = None
+        self._failure: ApiError | None = None
 
     @property
     def problem(self) -> str | None:
-        """What is to be said of an API that is missing; None: it is there, or nobody knows yet."""
-        return _ABSENT if self._served is False else None
+        """What is to be said of an API that is missing, or of which nobody knows yet; None: it is there."""
+        if self._served is None:
+            why = "nobody has asked yet" if self._failure is None else str(self._failure)
+            return f"it isn't known yet whether the cluster has the NotificationPipeline API: {why}"
+        return None if self._served else _ABSENT
 
     async def run(self, work: Work, works: Callable[[], bool]) -> None:
         """Do the work, which has no end of its own, while the API is served, until cancelled.
@@ -82,8 +86,11 @@ class Discovery:
         try:
             self._served = await self._cluster.serves(PIPELINE)
         except ApiError as error:
-            logger.debug("discovery", action="discovery_failed", why=str(error))
+            if type(error) is not type(self._failure):
+                logger.warning("discovery", action="discovery_failed", why=str(error))
+            self._failure = error
             return bool(before)
+        self._failure = None
         if before is not False and not self._served:
             logger.warning("discovery", action="definition_absent", why=_ABSENT)
         if before is False and self._served:

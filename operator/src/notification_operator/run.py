@@ -118,21 +118,20 @@ class Operator:
     async def _reconcile(self, cluster: Cluster, watches: Watches) -> None:
         """Reconcile until cancelled. Nothing that is made here outlives the time of leading."""
         queue = self._queue = WorkQueue(self._metrics)
-        secrets = SourceSecrets(cluster, self._metrics, queue.add)
         events = EventPoster(cluster, self._metrics)
         reporter = Reporter(cluster, self._clock, events, self._metrics.verdicts)
         self._reporter = reporter
-        reconciler = Reconciler(cluster, watches, secrets, reporter, self._settings.dispatcher_image)
         try:
             self._requeue_all()
             async with asyncio.TaskGroup() as group:
+                secrets = SourceSecrets(group, cluster, self._metrics, queue.add)
+                reconciler = Reconciler(cluster, watches, secrets, reporter, self._settings.dispatcher_image)
                 group.create_task(events.run(), name="events")
                 group.create_task(queue.run(reconciler.reconcile, self._settings.workers), name="reconcile")
         finally:
             self._queue = self._reporter = None
             self._metrics.verdicts.clear()
             queue.close()
-            await secrets.close()
 
     def _unready(self) -> str | None:
         """What keeps this operator from leading, or from taking over: None once all that is watched was listed."""

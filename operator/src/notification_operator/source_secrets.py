@@ -36,7 +36,11 @@ class _Watched:
 class SourceSecrets:
     """Watches of single Secrets, by need."""
 
-    def __init__(self, cluster: Cluster, metrics: OperatorMetrics, changed: Callable[[Key], None]) -> None:
+    def __init__(
+        self, group: asyncio.TaskGroup, cluster: Cluster, metrics: OperatorMetrics, changed: Callable[[Key], None]
+    ) -> None:
+        """The watches run in `group`: one that ends by itself would leave a value that is never seen to change."""
+        self._group = group
         self._cluster = cluster
         self._metrics = metrics
         self._changed = changed
@@ -72,13 +76,6 @@ class SourceSecrets:
         stored = watched.store.get(namespace, name)
         return None if stored is None else _values(stored.decoded())
 
-    async def close(self) -> None:
-        """End every watch."""
-        tasks = [watched.task for watched in self._watched.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     def _watch(self, secret: SecretName) -> _Watched:
         if secret not in self._watched:
             namespace, name = secret
@@ -90,7 +87,8 @@ class SourceSecrets:
             store = Store(changed)
             watch = Watch(self._cluster, self._metrics, SECRET, store)
             selector = {"fieldSelector": f"metadata.name={name}"}
-            task = asyncio.create_task(watch.run(namespace, selector, changed), name=f"watch-secret-{namespace}/{name}")
+            running = watch.run(namespace, selector, changed)
+            task = self._group.create_task(running, name=f"watch-secret-{namespace}/{name}")
             watched = self._watched[secret] = _Watched(watch, store, task)
         return self._watched[secret]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from enum import Enum
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -52,7 +53,6 @@ class Watch:
         self._kind = kind
         self._store = store
         self._failures = 0
-        self._streams = kind.streamed
         self.synced = asyncio.Event()
         """Set once the first list is in, or its API is known to be absent."""
         self.failure: ApiError | None = None
@@ -77,12 +77,20 @@ class Watch:
                 await asyncio.sleep(self._failed(unreadable, namespace, turned))
 
     async def _list_and_watch(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
-        version = ""
-        if not self._streams:
-            contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
-            self._listed(contents, version, namespace, turned)
+        version = "" if self._kind.streamed else await self._list(namespace, selector, turned)
         while True:
-            version = await self._follow(namespace, selector, version, turned)
+            try:
+                version = await self._follow(namespace, selector, version, turned)
+            except ApiError as error:
+                if version or error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise
+                # A server without streaming lists (before 1.34, or by choice): whoever runs it grants the list.
+                version = await self._list(namespace, selector, turned)
+
+    async def _list(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> str:
+        contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
+        self._listed(contents, version, namespace, turned)
+        return version
 
     def _listed(self, contents: Iterable[bytes], version: str, namespace: str | None, turned: Turned) -> None:
         self._store.replace(contents, namespace=namespace, version=int(version))
@@ -120,8 +128,6 @@ class Watch:
         """Note the failure; returns how many seconds to wait before the next try."""
         known, self.failure = self.failure, error
         self._failures += 1
-        # A server without streaming lists (before 1.34, or by choice): whoever runs it grants the list.
-        self._streams = self._streams and error.status != 422
         absent = isinstance(error, NotFoundError)
         if absent:
             self.served = Served.NO

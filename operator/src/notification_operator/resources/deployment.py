@@ -16,10 +16,10 @@ def build(pipeline: Pipeline, context: Context) -> Manifest:
         "strategy": _strategy(pipeline),
         "template": pod_template.build(pipeline, context),
     }
-    # Left out, it is the autoscaler's alone; but one of none is what a HorizontalPodAutoscaler never changes.
+    # Left out, it is the autoscaler's alone; but none is what a HorizontalPodAutoscaler never changes. KEDA does.
     if pipeline.spec.autoscaling is None:
         spec["replicas"] = pipeline.spec.replicas
-    elif context.stopped:
+    elif context.stopped and not context.keda:
         spec["replicas"] = pipeline.spec.autoscaling.min_replicas
     return child(DEPLOYMENT, pipeline, pipeline.name) | {"spec": spec}
 
