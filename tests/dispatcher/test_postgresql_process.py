@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from notification_dispatcher import metric_names as names
@@ -116,6 +118,34 @@ async def test_while_the_server_is_down_nothing_is_acknowledged(tmp_path: Path, 
             # What ran is settled, once.
             await process.until(names.ACTIVE_JOBS, 0)
             assert (await process.post(jobs("taken", "in flight"))).status_code == 202
+            await delivered(receiver, "taken")
+            assert receiver.ledger.delivered == {"in flight": 1, "taken": 1}
+
+
+async def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path, receiver: Receiver) -> None:
+    with postgres_server() as server:
+        variables = settings(new_schema(), NOTIFICATION_QUEUE_DSN=server.dsn)
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables) as process:
+            receiver.hanging.clear()
+            await process.post(jobs("in flight"))
+            await process.until(names.ACTIVE_JOBS, 1)
+            pids = server.pids
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                async with httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=60) as client:
+                    answer = await client.post("/api/notifications", json={"notifications": jobs("refused")})
+                    assert answer.status_code == 503
+                    assert (await client.get("/readyz")).status_code == 503
+                    assert (await client.get("/healthz")).status_code == 200
+                receiver.hanging.set()
+                await delivered(receiver, "in flight")
+            finally:
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+            await process.until_status("/readyz", 200)
+            await process.until(names.ACTIVE_JOBS, 0)
+            await process.post(jobs("taken", "in flight"))
             await delivered(receiver, "taken")
             assert receiver.ledger.delivered == {"in flight": 1, "taken": 1}
 
