@@ -21,7 +21,7 @@ from notification_operator.kinds import POD
 from tests.cluster import Cluster, install_crds
 from tests.cluster.crds import keda_crds
 from tests.controller.acceptance.dry_run import DryRun
-from tests.controller.acceptance.specs import PLACES, Place, pipelines
+from tests.controller.acceptance.specs import PLACES, Place, pipelines, prepare
 from tests.controller.acceptance.verdicts import DisagreementError, check
 
 SEED = int(os.environ.get("FUZZ_SEED", "20260611"))
@@ -69,6 +69,7 @@ def _find_smallest(runner: asyncio.Runner, server: DryRun, place: Place) -> None
 
 async def _judge(server: DryRun, counts: Counter[str]) -> tuple[Place, DisagreementError] | None:
     """Draw the pipelines of each place while the API server looks at those of the one before."""
+    await asyncio.to_thread(prepare)
     drawn = await asyncio.to_thread(_drawn, PLACES[0])
     for place, following in zip(PLACES, [*PLACES[1:], PLACES[0]], strict=True):
         answers = asyncio.gather(*(check(server, manifest) for manifest in drawn), return_exceptions=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from notification_operator.crd import spec_schema
 from notification_operator.naming import LONGEST_NAME
+from tests.controller.acceptance import values
 from tests.controller.acceptance.values import Draw, Schema, allowed, beyond, of_another_kind, one_of
 from tests.controller.pipelines import PERSISTENT, POSTGRESQL, SHAPED, manifest
 
@@ -174,6 +175,12 @@ def _least(draw: Draw, schema: Schema) -> Any:
             return {name: _least(draw, schema["properties"][name]) for name in schema.get("required", ())}
         case _:
             return allowed(draw, schema)
+
+
+def prepare() -> None:
+    """What takes long and is the same for all pipelines."""
+    for place in PLACES:
+        values.prepare(place.schema)
 
 
 @st.composite

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -50,6 +51,12 @@ def up_to(draw: Draw, most: int) -> int:
 @cache
 def _numbers(most: int) -> SearchStrategy[int]:
     return st.integers(0, most)
+
+
+def prepare(schema: Schema) -> None:
+    """Draw the texts that a schema allows, before values of it are drawn."""
+    if "pattern" in schema and "x-kubernetes-int-or-string" not in schema:
+        _texts(schema)
 
 
 def allowed(draw: Draw, schema: Schema) -> Any:
@@ -141,8 +148,11 @@ def _integer_beyond(draw: Draw, schema: Schema) -> Any:
 
 
 def _text(draw: Draw, schema: Schema) -> str:
-    found: str = draw(_matching(schema["pattern"], schema.get("minLength", 0), min(schema["maxLength"], 40)))
-    return found
+    return one_of(draw, _texts(schema))
+
+
+def _texts(schema: Schema) -> Sequence[str]:
+    return _matching(schema["pattern"], schema.get("minLength", 0), min(schema["maxLength"], 40))
 
 
 def _text_beyond(draw: Draw, schema: Schema) -> str:
@@ -162,19 +172,29 @@ def _text_beyond(draw: Draw, schema: Schema) -> str:
 
 
 @cache
-def _matching(pattern: str, least: int, most: int) -> SearchStrategy[str]:
-    """Texts that match, of a sensible length."""
+def _matching(pattern: str, least: int, most: int) -> Sequence[str]:
+    """Texts that match, of a sensible length, the shortest first.
+
+    Drawn once for each pattern, before the values are: to draw a text letter by letter takes longer than all the rest.
+    """
     if pattern in _TEXTS:
-        return st.sampled_from([text for text in _TEXTS[pattern] if re.fullmatch(pattern, text)])
+        return [text for text in _TEXTS[pattern] if re.fullmatch(pattern, text)]
     if "[:" in pattern:
-        return st.sampled_from(samples.SOUND_EXPRESSIONS)
+        return samples.SOUND_EXPRESSIONS
+    found: set[str] = set()
+
+    @seed(pattern)
+    @settings(max_examples=_TEXTS_DRAWN, phases=[Phase.generate], database=None, deadline=None)
     # `$` of Python's expressions lets a newline through at the end.
-    drawn = st.from_regex(re.compile(pattern.removesuffix("$") + r"\Z"), alphabet=_ALPHABET)
-    return drawn.map(lambda text: text[:most]).filter(
-        lambda text: least <= len(text) and re.fullmatch(pattern, text) is not None
-    )
+    @given(st.from_regex(re.compile(pattern.removesuffix("$") + r"\Z"), alphabet=_ALPHABET))
+    def collect(text: str) -> None:
+        found.add(text[:most])
+
+    collect()
+    return sorted((text for text in found if len(text) >= least and re.fullmatch(pattern, text)), key=len)
 
 
+_TEXTS_DRAWN = 60
 _ALPHABET = st.characters(codec="ascii") | st.sampled_from("é\u2028\U0001f600")
 
 
