@@ -23,10 +23,10 @@ def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Opera
         yield running
 
 
-def prometheus(cluster: Cluster, namespace: str, **spec: Any) -> None:
+def prometheus(cluster: Cluster, namespace: str, *, agent: bool = False, **spec: Any) -> None:
     body = {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "Prometheus",
+        "apiVersion": f"monitoring.coreos.com/{'v1alpha1' if agent else 'v1'}",
+        "kind": "PrometheusAgent" if agent else "Prometheus",
         "metadata": {"name": "kps"},
         "spec": spec,
     }
@@ -72,6 +72,16 @@ def test_the_label_that_a_prometheus_asks_for_is_named_and_turns_the_condition(
 
     apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"enabled": False}}))
     selected(cluster, namespace, "Disabled")
+
+
+def test_an_agent_that_selects_it_will_do(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    slack_secret(cluster, namespace)
+    prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "other"}})
+    apply(cluster, namespace, manifest())
+    selected(cluster, namespace, "NoPrometheusSelects")
+    prometheus(cluster, namespace, agent=True, serviceMonitorSelector={})
+    said = selected(cluster, namespace, "Selected")
+    assert said["message"] == f"PrometheusAgent {namespace}/kps selects the ServiceMonitor."
 
 
 def bind(cluster: Cluster, namespace: str, generation: int, status: str) -> None:
