@@ -155,6 +155,7 @@ INVALID = [
     ("channels[1]", {"channels": [*CHANNELS, *CHANNELS]}),
     ("channels", {"channels": []}),
     ("jobTypes[].channels must be the name of one of", {"jobTypes": [{"name": "booking-created", "channels": ["x"]}]}),
+    ("jobTypes[0].channels[1]", {"jobTypes": [{"name": "a", "channels": ["crm", "crm"]}]}),
     ("jobTypes[1]", {"jobTypes": [{"name": "a"}, {"name": "a"}]}),
     ("retry.initialBackoff must not be longer", {"retry": {"initialBackoff": "10m"}}),
     ("scrapeTimeout must not be longer", {"monitoring": {"serviceMonitor": {"scrapeTimeout": "1m"}}}),

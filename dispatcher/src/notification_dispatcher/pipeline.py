@@ -175,6 +175,12 @@ class JobType(ApiModel):
         default=None, description="Attempts a second for this type, for each replica. Default: no limit."
     )
 
+    @model_validator(mode="after")
+    def _channels_once(self) -> Self:
+        if twice := duplicates(self.channels or ()):
+            raise ValueError(f"jobTypes[{self.name}].channels: {twice[0]} stands more than once")
+        return self
+
 
 class UnknownJobTypes(Enumeration):
     """What happens to a job whose type is not listed in jobTypes."""
