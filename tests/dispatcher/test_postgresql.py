@@ -199,6 +199,51 @@ async def test_each_hears_of_what_another_let_in(postgres: PostgresServer) -> No
         await queues[1].settle([end(lease) for lease in leases])
 
 
+async def test_what_another_gives_back_is_heard_of_at_once(pair: tuple[Host, Host]) -> None:
+    first, second = pair
+    async with opened(first.queue), asyncio.timeout(60):
+        async with opened(second.queue):
+            await first.caller.put(first.caller.job("a"), first.caller.job("b"))
+            released, _ = await second.queue.claim(2)
+            await nothing_to_claim(first)
+            await second.queue.settle([end(released, Settling.RELEASED)])
+            assert await woken_for(first) == ["a"]
+            await nothing_to_claim(first)
+        # The other left, and had one still.
+        assert await woken_for(first) == ["b"]
+
+
+async def test_a_heartbeat_finds_what_another_left_to_be_tried_again(pair: tuple[Host, Host]) -> None:
+    first, second = pair
+    async with opened(first.queue, second.queue), asyncio.timeout(60):
+        await first.caller.put(first.caller.job("a"))
+        lease = await one_lease(second)
+        await nothing_to_claim(first)
+        # Of its share nothing is left that waits: what was let in elsewhere went out of it, and came back.
+        await second.queue.settle([end(lease, Settling.RETRY, again_at=3.0)])
+        await first.queue._beat()
+        await first.queue.wait_for_work()
+        assert await first.caller.claim() == []
+        first.clock.advance(3)
+        await first.queue.wait_for_work()
+        assert await first.caller.claim() == ["a"]
+
+
+async def woken_for(host: Host) -> list[str]:
+    """What it claims when it is woken, as long as it takes."""
+    while not (claimed := await host.caller.claim()):
+        await host.queue.wait_for_work()
+    return claimed
+
+
+async def nothing_to_claim(host: Host) -> None:
+    """It looks until nothing tells it to look again."""
+    while True:
+        assert await host.queue.claim(1) == []
+        if not host.queue._waking._event.is_set():
+            return
+
+
 async def test_the_board_is_changed_by_one_at_a_time(postgres: PostgresServer) -> None:
     schema = new_schema()
     hosts = [Host(postgres, schema) for _ in range(3)]

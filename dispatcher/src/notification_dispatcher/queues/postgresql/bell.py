@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY: a dispatcher that takes jobs in wakes the others. `engine` rings it and keeps it.
+"""LISTEN and NOTIFY: a dispatcher that lets jobs in, or gives some back, wakes the others. `engine` rings and keeps it.
 
 It makes things quick, and nothing depends on it: a ring may be missed, and each dispatcher looks for itself whenever
 its heart beats.
@@ -45,6 +45,11 @@ class Bell:
         if self._ringing is None or self._ringing.done():
             self._ringing = asyncio.create_task(self._ring(member), name="queue-bell")
 
+    async def ring_now(self, member: int) -> None:
+        """Wake the others. Raises QueueUnavailableError."""
+        async with self._links.link() as link:
+            await link.execute("SELECT pg_notify($1, $2)", self._channel, str(member))
+
     async def close(self) -> None:
         """Neither ring nor listen any more."""
         if self._ringing is not None:
@@ -61,8 +66,7 @@ class Bell:
         while self._again:
             self._again = False
             try:
-                async with self._links.link() as link:
-                    await link.execute("SELECT pg_notify($1, $2)", self._channel, str(member))
+                await self.ring_now(member)
             except QueueUnavailableError:
                 return
             await self._clock.sleep(_LEAST_SECONDS)

@@ -120,6 +120,8 @@ class PostgresqlQueue:
         try:
             async with asyncio.timeout(_LEAVING_SECONDS):
                 await self._member.leave()
+                if not self._alone:
+                    await self._bell.ring_now(self._member.id)
         except (QueueUnavailableError, TimeoutError) as error:
             # The others notice that it is silent.
             logger.warning("could not say goodbye", action="queue_unavailable", why=str(error))
@@ -154,7 +156,11 @@ class PostgresqlQueue:
         """End leases in one transaction."""
         # Tried whatever the heart says: what ran has ended, and the process too may be about to.
         lost = await self._claims.settle(settlements, self._moment())
-        if self._suspects or any(one.settling is not Settling.PROCESSED for one in settlements):
+        kinds = {one.settling for one in settlements}
+        if Settling.RELEASED in kinds:
+            # Due now, and whoever stops takes none of it up again.
+            self._wake()
+        elif self._suspects or kinds - {Settling.PROCESSED}:
             self._waking.now()
         return lost
 

@@ -35,14 +35,16 @@ LANES = (0, 1, 2)
 
 _JOIN = "INSERT INTO member DEFAULT VALUES RETURNING id"
 _OPEN_SHARE = f"INSERT INTO {TALLY} (member, lane) SELECT $1, unnest($2::smallint[])"
+_SUMS = ", ".join(
+    f"coalesce(sum({one}) FILTER (WHERE member <> $1), 0)::bigint AS {one}"
+    for one in ("ready", "scheduled", "running", "dead")
+)
 _BEAT = f"""
 WITH beat AS (UPDATE member SET beats = beats + 1 WHERE id = $1 RETURNING id)
 SELECT ({statements.NOW_MS}) AS now_ms, EXISTS (SELECT FROM beat) AS alive, {statements.ANY_SUSPECT} AS suspects,
     ARRAY(SELECT ARRAY[id, beats] FROM member WHERE id <> $1) AS others, sums.*
 FROM (
-    SELECT coalesce(sum(ready), 0)::bigint AS ready, coalesce(sum(scheduled), 0)::bigint AS scheduled,
-        coalesce(sum(running), 0)::bigint AS running, coalesce(sum(dead), 0)::bigint AS dead
-    FROM {TALLY} WHERE member <> $1
+    SELECT {_SUMS}, coalesce(sum(ready + scheduled), 0)::bigint AS waiting FROM {TALLY}
 ) AS sums
 """  # noqa: S608
 _STILL_SILENT = """
@@ -63,7 +65,7 @@ class Pulse(NamedTuple):
     members: int
     suspects: bool
     waiting: int
-    """Jobs that others let in, and that wait."""
+    """Jobs that wait, of all shares together: one let a job in, another gives it back, and no share alone tells."""
 
 
 class Member:
@@ -118,7 +120,7 @@ class Member:
             await self.join(link, member)
         elif silent := self._silent(dict(told["others"])):
             await self._bury_the_silent(link, silent)
-        return Pulse(len(told["others"]) + 1, told["suspects"], self._others.depth)
+        return Pulse(len(told["others"]) + 1, told["suspects"], told["waiting"])
 
     async def leave(self) -> None:
         """Be a member no more. What it still had goes back, as if it had crashed."""
