@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from notification_dispatcher.queues.base import Counts, Limits, Overflow, Verdic
 from notification_dispatcher.queues.postgresql.database_clock import DatabaseClock
 from notification_dispatcher.queues.postgresql.engine import PostgresqlQueue
 from notification_dispatcher.queues.postgresql.links import Access
+from notification_dispatcher.queues.postgresql.track import Work
 from tests.contract.caller import ROOMY, WINDOW_MS, Caller, end
 from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared_queue
 from tests.postgres import PASSWORD, PostgresServer, postgres_server
@@ -153,11 +155,71 @@ async def test_a_settlement_that_was_stored_unheard_does_not_end_the_next_attemp
         await host.queue.settle([released])
         second = await one_lease(host)
         # As a worker does that was not told that it is stored.
-        host.queue._claims._held.setdefault(first.seq, first)
+        host.queue._claims._held.setdefault((first.holder, first.seq), first)
         assert await host.queue.settle([released]) == []
         assert host.queue.counts() == Counts(0, 0, 1, 0)
         await host.queue.settle([end(second)])
         assert host.queue.counts() == Counts(0, 0, 0, 0)
+
+
+async def lost_and_free_again(pair: tuple[Host, Host]) -> Lease:
+    """A lease that the first one still believes in, of a job that waits again; it is another member already."""
+    first, second = pair
+    await first.caller.put(first.caller.job("a"))
+    lost = await one_lease(first)
+    for _ in range(11):
+        await second.beat()
+    await first.beat()
+    assert first.queue.counts() == Counts(1, 0, 0, 0)
+    return lost
+
+
+async def test_the_end_of_a_lost_lease_is_not_that_of_the_next(
+    pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    async with opened(first.queue, second.queue):
+        lost = await lost_and_free_again(pair)
+        again: list[Lease] = []
+        run = first.queue._claims._settling.run
+
+        async def run_while_claiming(do: Callable[[Work], Awaitable[object]]) -> object:
+            async def settle_and_claim(work: Work) -> object:
+                settled = await do(work)
+                again.append(await first_lease(first))
+                return settled
+
+            return await run(settle_and_claim)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first.queue._claims._settling, "run", run_while_claiming)
+            assert await first.queue.settle([end(lost)]) == [lost]
+        assert await first.queue.settle([end(one) for one in again]) == []
+        assert first.queue.counts() == Counts(0, 0, 0, 0)
+
+
+async def test_a_lost_lease_does_not_hide_what_an_unheard_claim_leased(
+    pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    async with opened(first.queue, second.queue):
+        lost = await lost_and_free_again(pair)
+        run = first.queue._claims._claiming.run
+
+        async def run_unheard(do: Callable[[Work], Awaitable[object]], after: str) -> None:
+            await run(do, after=after)
+            raise QueueUnavailableError("the answer is lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first.queue._claims._claiming, "run", run_unheard)
+            with pytest.raises(QueueUnavailableError):
+                await first_lease(first)
+        first.queue._busy = True
+        again = await one_lease(first)
+        # Whichever of the two ends first.
+        assert await first.queue.settle([end(lost)]) == [lost]
+        assert await first.queue.settle([end(again)]) == []
+        assert first.queue.counts() == Counts(0, 0, 0, 0)
 
 
 # Several at once.

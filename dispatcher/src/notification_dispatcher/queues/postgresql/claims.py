@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _MOST_BYTES = 16 * 1024 * 1024
 """So much payload at a time, and the rest the next time; one job at least."""
 
+_Key = tuple[int, int]
+"""A lease's holder and its job's number: as another member, this process may lease a job while the lost one ends."""
+
 _RANKS = tuple(Rank)
 _encode = msgspec.json.encode
 _decode_channels = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -34,8 +37,8 @@ class Claims:
         self._claiming = claiming
         self._settling = settling
         self._suspects_lock = suspects_lock
-        self._held: dict[int, Lease] = {}
-        """By the job's number. What is not in here was settled; one that was leased again since is another one."""
+        self._held: dict[_Key, Lease] = {}
+        """What is not in here was settled; one that was leased again since is another one."""
         self._uncertain = False
         """Whether a claim ended otherwise than it should: it may have leased what nobody knows of."""
 
@@ -60,7 +63,7 @@ class Claims:
             self._uncertain = True
             raise
         self._uncertain = False
-        self._held.update((lease.seq, lease) for lease in leases)
+        self._held.update((_key(lease), lease) for lease in leases)
         leases.sort(key=lambda one: (position(one.due_ms, one.rank), one.seq))
         return leases
 
@@ -68,7 +71,7 @@ class Claims:
         """End leases. Those that are not held any more are left alone. Returns those that were lost to others."""
 
         async def do(work: Work) -> tuple[list[Settlement], list[Lease]]:
-            held = {one.lease.seq: one for one in reversed(settlements) if self._held.get(one.lease.seq) is one.lease}
+            held = {_key(one.lease): one for one in reversed(settlements) if self._holds(one.lease)}
             # A member that was given up has lost all that it had; this one has all, as long as its share is locked.
             ours = [one for one in held.values() if one.lease.holder == work.member]
             await _end(work, ours, now)
@@ -76,14 +79,24 @@ class Claims:
 
         ours, lost = await self._settling.run(do)
         for lease in (*(one.lease for one in ours), *lost):
-            self._held.pop(lease.seq, None)
+            # Claimed side by side, it may have been leased again before this was heard of.
+            if self._holds(lease):
+                del self._held[_key(lease)]
         return lost
+
+    def _holds(self, lease: Lease) -> bool:
+        return self._held.get(_key(lease)) is lease
 
     async def _give_back(self, work: Work) -> None:
         """Let go of what an earlier claim leased, whose end was not heard of."""
-        found = _rows_of(await work.link.execute(statements.UNKNOWN_OUTCOME, work.member, list(self._held)))
+        known = [seq for holder, seq in self._held if holder == work.member]
+        found = _rows_of(await work.link.execute(statements.UNKNOWN_OUTCOME, work.member, known))
         work.changes[State.READY] += found
         work.changes[State.RUNNING] -= found
+
+
+def _key(lease: Lease) -> _Key:
+    return lease.holder, lease.seq
 
 
 def _rows_of(status: str) -> int:
