@@ -39,7 +39,7 @@ from notification_dispatcher.queues.postgresql.chores import Chore, Chores
 from notification_dispatcher.queues.postgresql.claims import Claims
 from notification_dispatcher.queues.postgresql.database_clock import SharedClock
 from notification_dispatcher.queues.postgresql.door import Door
-from notification_dispatcher.queues.postgresql.links import Access, HopelessError, Links
+from notification_dispatcher.queues.postgresql.links import Access, HopelessError, Links, SilentError
 from notification_dispatcher.queues.postgresql.members import LANES, Member
 from notification_dispatcher.queues.postgresql.tables import BASE, Tenancy, migrate
 from notification_dispatcher.queues.postgresql.track import Track
@@ -256,15 +256,19 @@ class PostgresqlQueue:
 
     async def _beat(self) -> None:
         """Let the heart beat once; the first time, make everything ready for it."""
-        async with self._heart.link() as link:
-            if not self._prepared:
-                await migrate(link, self._tenancy, _lock(self._tenancy.schema, "tables"))
-                await self._member.join(link, BASE)
-                self._prepared = True
-                self._waking.now()
-            # A connection that hangs is to cost less than the lease.
-            async with asyncio.timeout(self._patience):
-                pulse = await self._member.beat(link)
+        try:
+            async with self._heart.link() as link:
+                if not self._prepared:
+                    await migrate(link, self._tenancy, _lock(self._tenancy.schema, "tables"))
+                    await self._member.join(link, BASE)
+                    self._prepared = True
+                    self._waking.now()
+                # A connection that hangs is to cost less than the lease.
+                async with asyncio.timeout(self._patience):
+                    pulse = await self._member.beat(link)
+        except SilentError:
+            self._links.distrust()
+            raise
         self._alone = pulse.members < 2
         self._suspects = pulse.suspects
         if pulse.waiting:

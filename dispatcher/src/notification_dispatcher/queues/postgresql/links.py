@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,11 +21,15 @@ from notification_dispatcher.errors import QueueError, QueueUnavailableError
 
 if TYPE_CHECKING:
     Link = asyncpg.Connection[asyncpg.Record]
+else:
+    Link = asyncpg.Connection
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 15.0
 """For one statement: longer than a dispatcher that hangs keeps a lock, which is the next number."""
 _ABANDONED_MS = 10_000
+_TCP = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5000}
+"""A machine that went away without a word is missed within five seconds, by who waits for it and by who does not."""
 _FINISHING_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
 _BACK_OFF_SECONDS = 0.2
@@ -50,6 +55,10 @@ class FailedError(QueueUnavailableError):
     def __init__(self, words: str, code: str = "") -> None:
         super().__init__(words)
         self.code = code
+
+
+class SilentError(FailedError):
+    """No answer came in time."""
 
 
 class HopelessError(FailedError):
@@ -97,12 +106,20 @@ class Links:
             try:
                 with _Explained(self):
                     yield link
-            except BaseException:
+            except BaseException as error:
                 self._end(link)
+                if isinstance(error, SilentError):
+                    self.distrust()
                 raise
             self.available = True
             self._idle.append((access, link))
             self._freed.set()
+
+    def distrust(self) -> None:
+        """Use none again that is idle: what swallowed one's answer may swallow everything on the others as well."""
+        while self._idle:
+            _, link = self._idle.pop()
+            self._end(link)
 
     async def close(self) -> None:
         """Let those who use one finish, but not for ever; then say goodbye to the server, but not for ever either."""
@@ -171,6 +188,20 @@ class Links:
         self._freed.set()
 
 
+class _WatchedLink(Link):
+    """One whose other end the machine looks after."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *more: Any) -> None:
+        super().__init__(protocol, transport, *more)
+        channel = transport.get_extra_info("socket")
+        if channel.family != getattr(socket, "AF_UNIX", None):
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _TCP.items():
+                # Not every system has all of them.
+                if hasattr(socket, name):
+                    channel.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 async def _connect(access: Access, schema: str) -> Link:
     more: dict[str, Any] = {}
     try:
@@ -184,6 +215,7 @@ async def _connect(access: Access, schema: str) -> Link:
             timeout=_CONNECT_SECONDS,
             command_timeout=_ANSWER_SECONDS,
             server_settings=_session(schema),
+            connection_class=_WatchedLink,
             **more,
         )
     except OSError:
@@ -225,7 +257,8 @@ class _Explained:
         if isinstance(error, _FAILURES):
             self._links.available = False
             code = getattr(error, "sqlstate", None) or ""
-            raise FailedError(f"the queue's database failed ({_words(error)})", code) from None
+            kind = SilentError if isinstance(error, TimeoutError) else FailedError
+            raise kind(f"the queue's database failed ({_words(error)})", code) from None
 
 
 def _words(error: BaseException) -> str:
