@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.clock import Clock
 from notification_dispatcher.job import Job, Lease, Rank, Settlement, Settling
 from notification_dispatcher.queues.base import JobQueue, Limits, Overflow, Receipt, Verdict
 
@@ -13,7 +13,7 @@ ROOMY = Limits(1000, Overflow.EVICT_OLDEST, WINDOW_MS)
 class Caller:
     """Makes jobs at the clock's time."""
 
-    def __init__(self, queue: JobQueue, clock: VirtualClock) -> None:
+    def __init__(self, queue: JobQueue, clock: Clock) -> None:
         self._queue = queue
         self._clock = clock
 

@@ -46,9 +46,9 @@ class Claims:
         """Lease up to so many jobs that are due; fewer if they are large, but one at least."""
 
         async def do(work: Work) -> list[Lease]:
-            promoted = int(work.begun.rpartition(" ")[2])
+            promoted = statements.rows_of(work.begun)
             if suspects and await work.link.fetchval("SELECT pg_try_advisory_xact_lock($1)", self._suspects_lock):
-                promoted += _rows_of(await work.link.execute(statements.PROMOTE_SUSPECT, now.wall_ms))
+                promoted += statements.rows_of(await work.link.execute(statements.PROMOTE_SUSPECT, now.wall_ms))
             if self._uncertain:
                 await self._give_back(work)
             rows = await work.link.fetch(statements.CLAIM, count, work.member, _MOST_BYTES)
@@ -90,18 +90,13 @@ class Claims:
     async def _give_back(self, work: Work) -> None:
         """Let go of what an earlier claim leased, whose end was not heard of."""
         known = [seq for holder, seq in self._held if holder == work.member]
-        found = _rows_of(await work.link.execute(statements.UNKNOWN_OUTCOME, work.member, known))
+        found = statements.rows_of(await work.link.execute(statements.UNKNOWN_OUTCOME, work.member, known))
         work.changes[State.READY] += found
         work.changes[State.RUNNING] -= found
 
 
 def _key(lease: Lease) -> _Key:
     return lease.holder, lease.seq
-
-
-def _rows_of(status: str) -> int:
-    """How many rows a statement changed, from what it ended with: `UPDATE 3`."""
-    return int(status.rpartition(" ")[2])
 
 
 def _lease(row: Row, now: Moment, holder: int) -> Lease:
@@ -130,7 +125,7 @@ async def _end(work: Work, settlements: Sequence[Settlement], now: Moment) -> No
     others = [one for one in settlements if one.settling is not Settling.PROCESSED]
     if processed:
         done = await work.link.execute(statements.PROCESSED, processed, work.member)
-        work.changes[State.RUNNING] -= _rows_of(done)
+        work.changes[State.RUNNING] -= statements.rows_of(done)
     if others:
         ids = [one.lease.id for one in others]
         columns = zip(*(_row_of(one, now) for one in others), strict=True)

@@ -286,11 +286,15 @@ class PostgresqlQueue:
             await self._listen()
 
     async def _forget_old(self) -> None:
-        """One batch of each, so that nothing else waits for it."""
-        if self._prepared:
-            for statement in (statements.FORGET_OLD, statements.FORGET_REQUESTS):
+        """A batch at a time, so that nothing else waits for it, until nothing is too old."""
+        if not self._prepared:
+            return
+        for statement in (statements.FORGET_OLD, statements.FORGET_REQUESTS):
+            more = True
+            while more:
                 async with self._links.link() as link:
-                    await link.execute(statement, self._clock.wall_ms())
+                    status = await link.execute(statement, self._clock.wall_ms())
+                more = statements.rows_of(status) == statements.MOST_FORGOTTEN
 
 
 def _lock(schema: str, what: str) -> int:

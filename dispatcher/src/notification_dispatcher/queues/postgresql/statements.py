@@ -20,6 +20,11 @@ def text(anything: str) -> str:
     return anything.replace("\0", "\ufffd")
 
 
+def rows_of(status: str) -> int:
+    """How many rows a statement changed, from what it ended with: `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
+
+
 NOW_MS = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 # At the door, behind the schema's lock: nobody else lets jobs in meanwhile.

@@ -1,0 +1,90 @@
+"""However many jobs went through a PostgreSQL schema, its tables are as large as what waits, and not as what went.
+
+CHURN_JOBS says how many go through; `python -m bench.dispatcher --only churn` says at which rates.
+"""
+
+from __future__ import annotations
+
+import os
+
+from notification_dispatcher.clock import SystemClock
+from notification_dispatcher.queues.base import Limits, Overflow
+from notification_dispatcher.queues.postgresql.database_clock import DatabaseClock
+from notification_dispatcher.queues.postgresql.engine import PostgresqlQueue
+from notification_dispatcher.queues.postgresql.statements import MOST_FORGOTTEN
+from tests.contract.caller import Caller, end
+from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared_queue
+from tests.postgres import PostgresServer, postgres_server
+
+JOBS = int(os.environ.get("CHURN_JOBS", "200000"))
+ROUND = 40_000
+BATCH = 500
+_LIMITS = Limits(10 * ROUND, Overflow.REJECT, dedup_window_ms=1)
+_VACUUMED_SECONDS = 120.0
+
+
+async def enqueue(caller: Caller, first: int) -> None:
+    """Put a batch in."""
+    await caller.put(*(caller.job(f"job-{number}") for number in range(first, first + BATCH)), limits=_LIMITS)
+
+
+async def deliver(queue: PostgresqlQueue) -> int:
+    """Claim a batch, and settle it. Returns how many there were."""
+    leases = await queue.claim(BATCH)
+    await queue.settle([end(lease) for lease in leases])
+    return len(leases)
+
+
+async def size(server: PostgresServer, schema: str) -> int:
+    """Bytes of the tables with their indexes."""
+    async with server.administrator() as link:
+        found = await link.fetchval(
+            "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE schemaname = $1", schema
+        )
+        return int(found)
+
+
+async def cleaned(server: PostgresServer, schema: str) -> None:
+    """Wait until what went is forgotten, and the server's own vacuum has been there."""
+    await server.until(f'SELECT count(*) FROM "{schema}".dedup', 0, _VACUUMED_SECONDS)  # noqa: S608
+    dead = f"SELECT max(n_dead_tup) < 10000 FROM pg_stat_user_tables WHERE schemaname = '{schema}'"  # noqa: S608
+    await server.until(dead, True, _VACUUMED_SECONDS)
+
+
+async def test_tables_stay_as_large_as_what_waits() -> None:
+    schema = new_schema()
+    with postgres_server("autovacuum_naptime=1s") as server:
+        clock = DatabaseClock(SystemClock())
+        queue = shared_queue(server, clock, schema)
+        caller = Caller(queue, clock)
+        async with opened(queue):
+            # All of a round at once: about as large as this it may be.
+            for first in range(0, ROUND, BATCH):
+                await enqueue(caller, first)
+            while await deliver(queue):
+                pass
+            sizes = [await size(server, schema)]
+            await cleaned(server, schema)
+            for start in range(ROUND, JOBS, ROUND):
+                for first in range(start, start + ROUND, BATCH):
+                    await enqueue(caller, first)
+                    assert await deliver(queue) == BATCH
+                sizes.append(await size(server, schema))
+                await cleaned(server, schema)
+            # Twice, as a vacuum may come at any time of a round. Without one, each round adds as much as the first.
+            assert max(sizes) <= 2 * sizes[0], sizes
+        assert queue.counts().depth == 0
+
+
+async def test_as_many_keys_as_there_are_are_forgotten_at_once(postgres: PostgresServer) -> None:
+    schema, clock = new_schema(), SharedVirtualClock()
+    queue = shared_queue(postgres, clock, schema)
+    caller = Caller(queue, clock)
+    async with opened(queue):
+        count = 2 * MOST_FORGOTTEN + BATCH
+        for first in range(0, count, BATCH):
+            await enqueue(caller, first)
+        keys = f'SELECT count(*) FROM "{schema}".dedup'  # noqa: S608
+        await postgres.until(keys, count)
+        clock.advance(1)
+        await postgres.until(keys, 0)
