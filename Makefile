@@ -71,7 +71,7 @@ clean: ## Remove everything that make made, but the cached binaries
 	@rm -rf .venv build dist
 
 .PHONY: bench-dispatcher
-bench-dispatcher: $(READY) ## Measure the dispatcher beside its peers and bare aiohttp (6 minutes)
+bench-dispatcher: $(READY) ## Measure the dispatcher beside its peers and bare aiohttp (10 minutes)
 	@exec $(BIN)/python -m bench.dispatcher --json-file build/bench-dispatcher.json $(BENCH_FLAGS)
 
 .PHONY: bench-operator

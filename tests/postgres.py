@@ -23,7 +23,7 @@ from tests.certificates import Certificate
 from tests.faults.tools import installed
 from tests.pod import free_port
 
-_PACKAGE = "postgresql-15"
+PACKAGE = "postgresql-15"
 _USER = "dispatcher"
 PASSWORD = "canary-pAssw0rd"
 _SECONDS = 30.0
@@ -31,13 +31,14 @@ _SECONDS = 30.0
 
 def programs() -> Path:
     """The folder of initdb, postgres and the like; the newest there is."""
-    if not (found := _folders()):
-        installed(_PACKAGE)
-        found = _folders()
+    if not (found := folders()):
+        installed(PACKAGE)
+        found = folders()
     return found[-1]
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
+    """That of each version which is installed, the newest last."""
     return sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
@@ -165,9 +166,11 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(*options: str, certificate: Certificate | None = None) -> Iterator[PostgresServer]:
-    """A server that runs until the block ends; with a certificate, for TLS alone."""
-    with _server() as server:
+def postgres_server(
+    *options: str, certificate: Certificate | None = None, base: Path | None = None
+) -> Iterator[PostgresServer]:
+    """A server that runs until the block ends; with a certificate, for TLS alone. Its folder is made in `base`."""
+    with _server(base) as server:
         server.initialize()
         if certificate is not None:
             server.secure(certificate)
@@ -186,8 +189,8 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def _server() -> Iterator[PostgresServer]:
-    folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-"))
+def _server(base: Path | None = None) -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="notifications-postgres-", dir=base))
     try:
         server = PostgresServer(folder)
         try:

@@ -1,4 +1,4 @@
-"""Our dispatcher as a process of this bench: the real one, durable (SQLite, synchronous=FULL), every feature on.
+"""Our dispatcher as a process of this bench: the real one, durable, every feature on; on SQLite or on PostgreSQL.
 
 Metrics and alerts are on, alerts go to a receiver, dedup and dead letters keep their defaults. What differs from the
 defaults: the capacity, so that a backlog fits, and the limit for one delivery, so that held jobs aren't cut off.
@@ -22,6 +22,8 @@ from bench.dispatcher.processes import BenchError, Child, Mailbox, free_port, py
 from bench.dispatcher.record import rss_mib
 
 _SETTLE_SECONDS = 30.0
+SCHEMA = "booking"
+"""On PostgreSQL."""
 _numbers = itertools.count()
 
 
@@ -34,6 +36,9 @@ class Variant:
     monitor: bool = True
     """Metrics and alerts of each event."""
     concurrency: int = 32
+    dsn: str = ""
+    """Of the PostgreSQL that its queue is in, in place of a SQLite file."""
+    dedup_window_ms: int = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Dispatcher:
         """Wait until so many are processed and nothing is left: exactly."""
         until = time.monotonic() + _SETTLE_SECONDS
         while True:
-            counted, left = self._counted()
+            counted, left = self.counted()
             if counted == processed and left == 0:
                 return
             self.child.check()
@@ -78,7 +83,8 @@ class Dispatcher:
                 raise BenchError(f"{counted} jobs were processed, {left} are left; {processed} and 0 were expected")
             time.sleep(0.05)
 
-    def _counted(self) -> tuple[int, int]:
+    def counted(self) -> tuple[int, int]:
+        """How many jobs it processed, and how many are left: of them all on PostgreSQL."""
         found = {"result=processed": 0, "left": 0}
         for line in get(self.port, "/api/metrics/prometheus")[1].splitlines():
             name, _, value = line.rpartition(" ")
@@ -129,10 +135,18 @@ def _variables(folder: Path, port: int, receiver: int, variant: Variant) -> dict
         "jobTypes": [{"name": "booking-created", "channels": ["crm"]}],
     }
     (folder / "pipeline.json").write_text(json.dumps(routing))
+    queue = {"NOTIFICATION_QUEUE_PATH": str(folder / "queue.db")}
+    if variant.dsn:
+        queue = {
+            "NOTIFICATION_QUEUE_ENGINE": "postgresql",
+            "NOTIFICATION_QUEUE_DSN": variant.dsn,
+            "NOTIFICATION_QUEUE_SCHEMA": SCHEMA,
+        }
     return {
+        **queue,
         "NOTIFICATION_PORT": str(port),
-        "NOTIFICATION_QUEUE_PATH": str(folder / "queue.db"),
         "NOTIFICATION_QUEUE_CAPACITY": "1000000",
+        "NOTIFICATION_DEDUP_WINDOW_MS": str(variant.dedup_window_ms),
         "NOTIFICATION_WORKER_CONCURRENCY": str(variant.concurrency),
         "NOTIFICATION_JOB_TIMEOUT_MS": "600000",
         "NOTIFICATION_PIPELINE_FILE": str(folder / "pipeline.json"),

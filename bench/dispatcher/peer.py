@@ -1,8 +1,9 @@
 """The peers: where their programs come from, how each is run, and one round of each.
 
 They live in virtual environments of their own, outside the repository, made from lock files which pin every file by
-its hash: nothing of them is ever a dependency of the product. There are two, since arq holds back the Redis client that
-taskiq needs. Redis runs without persistence, which is its fastest.
+its hash: nothing of them is ever a dependency of the product. There are several, since arq holds back the Redis client
+that taskiq needs, and procrastinate needs none. Redis runs without persistence, which is its fastest; PostgreSQL runs
+with its defaults.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.dispatcher.database import postgresql
 from bench.dispatcher.processes import ROOT, Child, Mailbox, MissingError, free_port, python_module, run_json
 
 _APPS = "bench.dispatcher.peers"
@@ -36,6 +38,8 @@ class Peer:
     """How jobs are sent."""
     lock: str = "peers.txt"
     """Where its programs come from."""
+    server: str = "redis"
+    """What its queue is kept in."""
 
 
 PEERS = {
@@ -61,6 +65,14 @@ PEERS = {
             ("celery", "-A", f"{_APPS}.celery_app", "worker", "--concurrency", "1", "--loglevel", "warning"),
             "prefork, concurrency 1, results ignored",
             "one by one",
+        ),
+        Peer(
+            "procrastinate",
+            ("procrastinate", f"--app={_APPS}.procrastinate_app.app", "worker", "--concurrency", "100"),
+            "PostgreSQL, concurrency 100, done jobs deleted",
+            "50 at once",
+            "procrastinate.txt",
+            "postgresql",
         ),
     )
 }
@@ -107,12 +119,21 @@ def _redis(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+@contextmanager
+def _postgresql(_: Path) -> Iterator[str]:
+    with postgresql() as server:
+        yield server.dsn
+
+
+_SERVERS = {"redis": _redis, "postgresql": _postgresql}
+
+
 def measure(peer: Peer, scratch: Path, jobs: int, seconds: float) -> dict[str, float]:
     """One round: fill, drain, then half of that rate for so many seconds."""
     programs = environment(peer.lock)
     folder = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=scratch))
-    with _redis(folder) as url, Mailbox(folder / "mailbox") as mailbox:
-        variables = {"BENCH_REDIS": url, "BENCH_MAILBOX": str(mailbox.path)}
+    with _SERVERS[peer.server](folder) as url, Mailbox(folder / "mailbox") as mailbox:
+        variables = {f"BENCH_{peer.server.upper()}": url, "BENCH_MAILBOX": str(mailbox.path)}
 
         def feed(count: int, rate: float) -> dict[str, Any]:
             command = python_module(f"{_APPS}.feeding", peer.name, count, rate, python=programs / "python")

@@ -5,6 +5,7 @@ Ratios are of figures of the same round, never of one round's best with another'
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import statistics
@@ -12,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.dispatcher.peer import PEERS
-from bench.dispatcher.rounds import CONCURRENCIES, Figures, Plan
+from bench.dispatcher.rounds import CONCURRENCIES, PROCESSES, Figures, Plan
+
+OURS = ("ours", "postgresql")
+"""With one process: on SQLite and on PostgreSQL."""
 
 Round = Mapping[str, Figures]
 """By measurement. What could not be measured is absent."""
@@ -37,6 +41,9 @@ class Aim(NamedTuple):
 
 _AIMS = (
     Aim("no-op throughput beside taskiq", "ours / taskiq", 10, at_least=True),
+    Aim("no-op throughput on PostgreSQL beside taskiq", "postgresql / taskiq", 8, at_least=True),
+    Aim("rate after a churn, of the rate before", "churn last / first", 0.9, at_least=True),
+    Aim("rate with a deep backlog, of that with a shallow one", "churn deep / shallow", 0.5, at_least=True),
     *(
         Aim(f"webhooks beside the bare aiohttp client, {n} at once", f"webhooks-{n} / bare", 0.7, at_least=True)
         for n in CONCURRENCIES
@@ -84,11 +91,13 @@ def _series(rounds: Sequence[Round]) -> dict[str, list[float]]:
 
 def _ratios(one: Round) -> Figures:
     found: Figures = {}
-    ours = one.get("ours")
-    for name in PEERS:
-        if ours and name in one:
-            found[f"ours / {name}"] = ours["jobs_per_s"] / one[name]["jobs_per_s"]
-            found[f"ours / {name} enqueued"] = ours["enqueued_per_s"] / one[name]["enqueued_per_s"]
+    for engine, name in itertools.product(OURS, PEERS):
+        if engine in one and name in one:
+            found[f"{engine} / {name}"] = one[engine]["jobs_per_s"] / one[name]["jobs_per_s"]
+            found[f"{engine} / {name} enqueued"] = one[engine]["enqueued_per_s"] / one[name]["enqueued_per_s"]
+    if churn := one.get("churn"):
+        found["churn last / first"] = churn["last_per_s"] / churn["first_per_s"]
+        found["churn deep / shallow"] = churn["deep_per_s"] / churn["shallow_per_s"]
     for concurrency in CONCURRENCIES:
         if webhooks := one.get(f"webhooks-{concurrency}"):
             found[f"webhooks-{concurrency} / bare"] = webhooks["jobs_per_s"] / webhooks["bare_per_s"]
@@ -111,7 +120,7 @@ class _Table:
         self._found = found
 
     def has(self, part: str) -> bool:
-        return f"{part} jobs_per_s" in self._figures or f"{part} with_per_s" in self._figures
+        return any(f"{part} {name}" in self._figures for name in ("jobs_per_s", "with_per_s", "deep_per_s"))
 
     def of(self, name: str, digits: int = 0) -> str:
         """Median, and from what to what."""
@@ -134,6 +143,8 @@ def table(found: Mapping[str, Any]) -> str:
         f"{plan['rounds']} rounds on {machine['cpus']} processors, Python {machine['python']}: median (min..max)",
         *_no_op(made, found),
         *_ingestion(made, plan),
+        *_fleet(made, plan),
+        *_churn(made, plan),
         *_webhooks(made, plan),
         *_monitor(made),
         "",
@@ -149,42 +160,73 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def _no_op(made: _Table, found: Mapping[str, Any]) -> list[str]:
-    if not any(made.has(name) for name in ("ours", *PEERS)):
+    if not any(made.has(name) for name in (*OURS, *PEERS)):
         return []
     plan = found["plan"]
-    rows = [("", "jobs/s", "ours is", "enqueued/s", "wait p50/p99 ms", "RSS MiB", "setting")]
-    for name in ("ours", *PEERS):
+    rows = [("", "jobs/s", "ours is", "postgresql is", "enqueued/s", "wait p50/p99 ms", "RSS MiB", "setting")]
+    for name in (*OURS, *PEERS):
         if not made.has(name):
             continue
-        ratio = "" if name == "ours" else made.of(f"ours / {name}", 1)
-        setting = f"{PEERS[name].setting}; sent {PEERS[name].at_once}" if name in PEERS else _OURS
-        figures = (made.of(f"{name} jobs_per_s"), ratio, made.of(f"{name} enqueued_per_s"), made.waits(name))
+        ratios = [made.of(f"{engine} / {name}", 1) if name in PEERS else "" for engine in OURS]
+        setting = f"{PEERS[name].setting}; sent {PEERS[name].at_once}" if name in PEERS else _SETTINGS[name]
+        figures = (made.of(f"{name} jobs_per_s"), *ratios, made.of(f"{name} enqueued_per_s"), made.waits(name))
         rows.append((name, *figures, made.of(f"{name} rss_mib"), setting))
     backlog = f"{plan['jobs']:,} ours, {plan['peer_jobs']:,} each peer"
     return [
         "",
         f"No-op jobs, one worker process each: a backlog ({backlog}) drained, then half of that rate offered",
         *aligned(rows),
-        f"  Half load, ours: half of what it accepts and delivers at once, {made.of('ours half_per_s')} jobs/s.",
+        *(
+            f"  Half load, {name}: half of what it accepts and delivers together, {made.of(f'{name} half_per_s')}/s."
+            for name in OURS
+            if made.has(name)
+        ),
         "  Ours commits with fsync before it answers and before a job is gone; Redis runs without persistence.",
     ]
 
 
-_OURS = "sqlite FULL, metrics and alerts on, concurrency 32; sent over HTTP, batches of 100, 8 connections"
+_SETTINGS = {
+    name: f"{engine}, metrics and alerts on, concurrency 32; sent over HTTP, batches of 100, 8 connections"
+    for name, engine in zip(OURS, ("sqlite FULL", "one dispatcher, fsync on"), strict=True)
+}
 
 
 def _ingestion(made: _Table, plan: Mapping[str, Any]) -> list[str]:
-    if not made.has("ours"):
+    lines = []
+    for name in filter(made.has, OURS):
+        rows = [("", "jobs/s", "request p99 ms")]
+        for text, rate, slow in (
+            ("batches of 100, nothing delivered", "enqueued_per_s", "enqueue_p99_ms"),
+            ("batches of 100 while delivering", "delivering_enqueued_per_s", "delivering_enqueue_p99_ms"),
+            ("one job a request, 50 connections", "singles_per_s", "singles_p99_ms"),
+        ):
+            rows.append((text, made.of(f"{name} {rate}"), made.of(f"{name} {slow}", 1)))
+        rows.append((f"RSS with {plan['jobs']:,} waiting, MiB", made.of(f"{name} waiting_rss_mib"), ""))
+        lines += ["", f"HTTP ingestion, {name}, stored before it is answered", *aligned(rows)]
+    return lines
+
+
+def _fleet(made: _Table, plan: Mapping[str, Any]) -> list[str]:
+    rows = [("processes", "jobs/s", "enqueued/s", "their processors", "RSS MiB each")]
+    for processes in PROCESSES:
+        name = f"postgresql-{processes}"
+        if made.has(name):
+            figures = (made.of(f"{name} {one}") for one in ("jobs_per_s", "enqueued_per_s"))
+            rows.append((str(processes), *figures, made.of(f"{name} cores", 2), made.of(f"{name} rss_mib")))
+    if len(rows) == 1:
         return []
-    rows = [("", "jobs/s", "request p99 ms")]
-    for text, rate, slow in (
-        ("batches of 100, nothing delivered", "enqueued_per_s", "enqueue_p99_ms"),
-        ("batches of 100 while delivering", "delivering_enqueued_per_s", "delivering_enqueue_p99_ms"),
-        ("one job a request, 50 connections", "singles_per_s", "singles_p99_ms"),
-    ):
-        rows.append((text, made.of(f"ours {rate}"), made.of(f"ours {slow}", 1)))
-    rows.append((f"RSS with {plan['jobs']:,} waiting, MiB", made.of("ours waiting_rss_mib"), ""))
-    return ["", "HTTP ingestion, stored before it is answered", *aligned(rows)]
+    return ["", f"A fleet on one PostgreSQL: {plan['jobs']:,} accepted by all, then drained by all", *aligned(rows)]
+
+
+def _churn(made: _Table, plan: Mapping[str, Any]) -> list[str]:
+    if not made.has("churn"):
+        return []
+    rows = [("", "jobs/s", "MiB with indexes")]
+    for text, name in (("at the beginning", "first"), ("at the end", "last")):
+        rows.append((text, made.of(f"churn {name}_per_s"), made.of(f"churn {name}_mib", 1)))
+    for text, name in ((f"drained from {plan['waiting_jobs']:,} on", "deep"), ("drained to the end", "shallow")):
+        rows.append((text, made.of(f"churn {name}_per_s"), ""))
+    return ["", f"One PostgreSQL schema, through which {plan['churn_jobs']:,} jobs went", *aligned(rows)]
 
 
 def _webhooks(made: _Table, plan: Mapping[str, Any]) -> list[str]:

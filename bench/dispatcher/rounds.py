@@ -7,13 +7,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.dispatcher import peer
+from bench.dispatcher import peer, shared
+from bench.dispatcher.database import postgresql
 from bench.dispatcher.ours import Dispatcher, Variant, dispatcher, get
 from bench.dispatcher.processes import Child, Mailbox, free_port, python_module, run_json
 
 Figures = dict[str, float]
 
 CONCURRENCIES = (32, 128)
+PROCESSES = (2, 4)
+"""Of a fleet on one PostgreSQL."""
 _SINGLES = 10_000
 
 
@@ -24,6 +27,10 @@ class Plan:
     jobs: int = 100_000
     peer_jobs: int = 5_000
     webhooks: int = 15_000
+    churn_jobs: int = 200_000
+    """How many go through one PostgreSQL schema."""
+    waiting_jobs: int = 100_000
+    """How many wait in it after that."""
     half_seconds: float = 3.0
     """How long half load lasts."""
 
@@ -57,19 +64,35 @@ def bench(plan: Plan, scratch: Path) -> Iterator[Bench]:
 
 def measurements() -> dict[str, Callable[[Bench, int], Figures]]:
     """Every measurement by name. Each is given the round's number too."""
-    made: dict[str, Callable[[Bench, int], Figures]] = {"ours": _ours}
+    made: dict[str, Callable[[Bench, int], Figures]] = {"ours": _ours, "postgresql": _on_postgresql}
+    for processes in PROCESSES:
+        made[f"postgresql-{processes}"] = _of_fleet(processes)
     for one in peer.PEERS.values():
         made[one.name] = _of_peer(one)
     for concurrency in CONCURRENCIES:
         made[f"webhooks-{concurrency}"] = _of_webhooks(concurrency)
     made["monitor"] = _monitor
+    made["churn"] = lambda bench, _: shared.churn(bench.run, bench.plan.churn_jobs, bench.plan.waiting_jobs)
     return made
 
 
 def _ours(bench: Bench, _: int) -> Figures:
+    return _no_op(bench, Variant())
+
+
+def _on_postgresql(bench: Bench, _: int) -> Figures:
+    with postgresql() as server:
+        return _no_op(bench, Variant(dsn=server.dsn))
+
+
+def _of_fleet(processes: int) -> Callable[[Bench, int], Figures]:
+    return lambda bench, _: shared.fleet(bench.run, processes, bench.plan.jobs)
+
+
+def _no_op(bench: Bench, variant: Variant) -> Figures:
     """No-op jobs: accepted, waiting, drained; accepted while they are delivered; one by one; at half load."""
     plan = bench.plan
-    with bench.run(Variant()) as ours:
+    with bench.run(variant) as ours:
         ours.order(hold=True)
         cpu = ours.child.cpu_seconds()
         accepted = ours.load(plan.jobs)
