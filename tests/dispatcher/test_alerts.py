@@ -48,8 +48,8 @@ class Desk:
     def send(self, notice: Notice) -> None:
         self.notices.append(notice)
 
-    def suppressed(self, alert: Alert) -> None:
-        self.kept_back[alert] += 1
+    def suppressed(self, alert: Alert, times: int) -> None:
+        self.kept_back[alert] += times
 
     def set(self, **variables: str) -> None:
         self.in_force.replace(settings_source.read({**VARIABLES, **variables}), {})

@@ -13,7 +13,7 @@ from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.fleet_alerts import FleetAlerts
 from notification_dispatcher.metric_names import Alert, FailureReason
-from notification_dispatcher.notices import Notice, Status
+from notification_dispatcher.notices import Notice, Occurrence, Status
 from notification_dispatcher.routes import InForce, Routes
 
 VARIABLES = {
@@ -57,8 +57,8 @@ class Fleet:
     def send(self, notice: Notice) -> None:
         self.notices.append(notice)
 
-    def suppressed(self, alert: Alert) -> None:
-        self.kept_back[alert] += 1
+    def suppressed(self, alert: Alert, times: int) -> None:
+        self.kept_back[alert] += times
 
     async def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -93,6 +93,24 @@ async def test_failures_of_all_make_one_spike(fleet: Fleet) -> None:
     assert notice.reasons == (("http_5xx", 20),)
     # Those that came after it within the cooldown are counted, by whoever saw them.
     assert fleet.kept_back == {Alert.FAILURE_SPIKE: 12}
+
+
+async def test_slow_jobs_are_counted_and_not_kept(fleet: Fleet) -> None:
+    one = fleet.alerts[0]
+    for number in range(30_000):
+        one.slow(Alert.HIGH_WAIT, "booking-created", f"b-{number}", 5000.0 + number)
+    one.slow(Alert.HIGH_DURATION, "booking-created", "b-1", 7000.0)
+    # However many there are, they push nothing else out.
+    fail(one, 20)
+    fleet.board.broken = True
+    await one.flush()
+    one.slow(Alert.HIGH_WAIT, "instructor-rated", "r-1", 9000.0)
+    fleet.board.broken = False
+    await fleet.pass_time(1)
+    firing = {notice.alert: notice for notice in fleet.notices}
+    assert firing.keys() == {Alert.HIGH_WAIT, Alert.HIGH_DURATION, Alert.FAILURE_SPIKE}
+    assert firing[Alert.HIGH_WAIT].occurrence == Occurrence("9,000 ms", "instructor-rated", "r-1")
+    assert fleet.kept_back == {Alert.HIGH_WAIT: 30_000}
 
 
 async def test_it_is_repeated_and_resolved_once(fleet: Fleet) -> None:

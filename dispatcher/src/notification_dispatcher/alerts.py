@@ -16,7 +16,6 @@ import msgspec
 import structlog
 
 from notification_dispatcher.clock import Clock
-from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
 from notification_dispatcher.notices import Notice, Occurrence, Status
 from notification_dispatcher.routes import InForce
@@ -41,8 +40,8 @@ class Recorder(Protocol):
     def send(self, notice: Notice) -> None:
         """Take a notice to be sent. Never waits."""
 
-    def suppressed(self, alert: Alert) -> None:
-        """Count one that the cooldown keeps back."""
+    def suppressed(self, alert: Alert, times: int) -> None:
+        """Count those that the cooldown keeps back."""
 
 
 class Watcher(Protocol):
@@ -57,7 +56,7 @@ class Watcher(Protocol):
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""
 
-    def slow(self, alert: Alert, job: Lease, milliseconds: float) -> None:
+    def slow(self, alert: Alert, job_type: str, job_id: str, milliseconds: float) -> None:
         """A job was started after so long a wait, or an attempt took so long: the threshold at least."""
 
     def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
@@ -143,9 +142,12 @@ class Alerts:
         self._last_failure = Occurrence(job_type=job_type, job_id=job_id)
         self._look_at_failures()
 
-    def slow(self, alert: Alert, job: Lease, milliseconds: float) -> None:
-        """A job was started after so long a wait, or an attempt took so long: the threshold at least."""
-        self._occurred(alert, Occurrence(value=f"{milliseconds:,.0f} ms", job_type=job.type, job_id=job.id))
+    def slow(self, alert: Alert, job_type: str, job_id: str, milliseconds: float, times: int = 1) -> None:
+        """A job was started after so long a wait, or an attempt took so long: the threshold at least.
+
+        So many times, this one the last of them.
+        """
+        self._occurred(alert, Occurrence(f"{milliseconds:,.0f} ms", job_type, job_id), times)
 
     def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
         """A job was evicted or refused because the queue is full."""
@@ -193,17 +195,19 @@ class Alerts:
             value = f"{total} permanent failures"
             self._occurred(Alert.FAILURE_SPIKE, Occurrence(value=value, job_type=last.job_type, job_id=last.job_id))
 
-    def _occurred(self, alert: Alert, occurrence: Occurrence) -> None:
+    def _occurred(self, alert: Alert, occurrence: Occurrence, times: int = 1) -> None:
         state, now = self._states[alert], self._clock.monotonic()
         state.occurrence, state.last = occurrence, now
         if not state.firing:
             state.firing, state.since = True, now
-        if self._cooling(state):
-            state.suppressed += 1
-            self._recorder.suppressed(alert)
-            return
-        state.told = now
-        self._tell(alert, state, Status.FIRING)
+        kept_back = times
+        if not self._cooling(state):
+            kept_back -= 1
+            state.told = now
+            self._tell(alert, state, Status.FIRING)
+        if kept_back:
+            state.suppressed += kept_back
+            self._recorder.suppressed(alert, kept_back)
 
     def _resolve(self, alert: Alert, state: _State) -> None:
         state.firing = False

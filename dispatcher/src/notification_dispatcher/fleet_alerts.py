@@ -8,15 +8,15 @@ second.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
 from notification_dispatcher.alerts import TICK_SECONDS, Alerts, Load, Recorder
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueUnavailableError
-from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
 from notification_dispatcher.notices import Notice
 from notification_dispatcher.queues.base import Board
@@ -28,6 +28,45 @@ _MOST_EVENTS = 20_000
 """While the board cannot be reached; the latest are kept."""
 
 _Event = Callable[[], None]
+
+
+class _Slow(NamedTuple):
+    """Slow jobs, which may be all that there are: how many, and the last of them."""
+
+    job_type: str
+    job_id: str
+    milliseconds: float
+    times: int
+
+
+class _Events:
+    """What happened since the last exchange. Of jobs, it keeps the names alone."""
+
+    def __init__(self) -> None:
+        self._each: deque[_Event] = deque(maxlen=_MOST_EVENTS)
+        self._slow: dict[Alert, _Slow] = {}
+
+    def add(self, event: _Event) -> None:
+        """Take one that is told by itself."""
+        self._each.append(event)
+
+    def slow(self, alert: Alert, what: _Slow) -> None:
+        """Take those of an alert that are told together."""
+        before = self._slow.get(alert)
+        self._slow[alert] = what if before is None else what._replace(times=before.times + what.times)
+
+    def extend(self, later: _Events) -> None:
+        """Take what came after them."""
+        self._each.extend(later._each)
+        for alert, what in later._slow.items():
+            self.slow(alert, what)
+
+    def tell(self, alerts: Alerts) -> None:
+        """Tell them, however often."""
+        for event in self._each:
+            event()
+        for alert, what in self._slow.items():
+            alerts.slow(alert, *what)
 
 
 class FleetAlerts:
@@ -42,7 +81,7 @@ class FleetAlerts:
         self._time = _BoardsTime(clock)
         self._gathered = _Gathered()
         self._alerts = Alerts(self._time, in_force, load, self._gathered)
-        self._events: deque[_Event] = deque(maxlen=_MOST_EVENTS)
+        self._events = _Events()
         self._arrived: tuple[str, str] | None = None
 
     async def run(self) -> None:
@@ -60,28 +99,29 @@ class FleetAlerts:
 
     async def exchange(self) -> None:
         """Tell the events since the last time, and pass on what is to be said."""
-        events, self._events = self._events, deque(maxlen=_MOST_EVENTS)
+        events, self._events = self._events, _Events()
         try:
             await self._board.change(lambda written, now_ms: self._go_on(written, now_ms, events))
         except BaseException:
-            self._events = deque((*events, *self._events), maxlen=_MOST_EVENTS)
+            events.extend(self._events)
+            self._events = events
             raise
         for notice in self._gathered.notices:
             self._recorder.send(notice)
-        for alert in self._gathered.kept_back:
-            self._recorder.suppressed(alert)
+        for alert, times in self._gathered.kept_back.items():
+            self._recorder.suppressed(alert, times)
 
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""
-        self._events.append(lambda: self._alerts.failed(job_type, job_id, reason))
+        self._events.add(lambda: self._alerts.failed(job_type, job_id, reason))
 
-    def slow(self, alert: Alert, job: Lease, milliseconds: float) -> None:
+    def slow(self, alert: Alert, job_type: str, job_id: str, milliseconds: float) -> None:
         """A job was started after so long a wait, or an attempt took so long: the threshold at least."""
-        self._events.append(lambda: self._alerts.slow(alert, job, milliseconds))
+        self._events.slow(alert, _Slow(job_type, job_id, milliseconds, 1))
 
     def dropped(self, job_type: str, job_id: str, reason: DropReason) -> None:
         """A job was evicted or refused because the queue is full."""
-        self._events.append(lambda: self._alerts.dropped(job_type, job_id, reason))
+        self._events.add(lambda: self._alerts.dropped(job_type, job_id, reason))
 
     def arrived(self, job_type: str, job_id: str) -> None:
         """Jobs were queued, this one the last of them."""
@@ -94,13 +134,12 @@ class FleetAlerts:
     def look_at_backlog(self) -> None:
         """The depth may have changed: each exchange looks at it."""
 
-    def _go_on(self, written: bytes, now_ms: int, events: Iterable[_Event]) -> bytes:
+    def _go_on(self, written: bytes, now_ms: int, events: _Events) -> bytes:
         """What all remember after these events. It may be asked for again, with what others wrote meanwhile."""
         self._time.seconds = now_ms / 1000
         self._gathered.clear()
         self._alerts.go_on_from(written)
-        for event in events:
-            event()
+        events.tell(self._alerts)
         if self._arrived is not None:
             self._alerts.arrived(*self._arrived)
         self._alerts.tick()
@@ -112,15 +151,15 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
-        self.kept_back: list[Alert] = []
+        self.kept_back: Counter[Alert] = Counter()
 
     def send(self, notice: Notice) -> None:
         """Take a notice."""
         self.notices.append(notice)
 
-    def suppressed(self, alert: Alert) -> None:
-        """Take one that the cooldown keeps back."""
-        self.kept_back.append(alert)
+    def suppressed(self, alert: Alert, times: int) -> None:
+        """Take those that the cooldown keeps back."""
+        self.kept_back[alert] += times
 
     def clear(self) -> None:
         """Forget them."""

@@ -156,9 +156,9 @@ class Metrics:
         """Count dead letters that are no longer kept."""
         self._removed.labels(reason).inc(count)
 
-    def alert(self, alert: Alert, outcome: AlertOutcome) -> None:
+    def alert(self, alert: Alert, outcome: AlertOutcome, times: int = 1) -> None:
         """Count what became of an alert."""
-        self._alerts.labels(alert, outcome).inc()
+        self._alerts.labels(alert, outcome).inc(times)
 
     def reloaded(self, result: ReloadResult) -> None:
         """Count a change of the settings."""

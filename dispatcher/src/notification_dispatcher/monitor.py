@@ -60,7 +60,7 @@ class Monitor:
         times = self._times.get(lease.type) or self._metrics.times_of(lease.type)
         times.waits.observe(wait_ms)
         if wait_ms >= self._in_force.live.latency_threshold_ms:
-            self._alerts.slow(Alert.HIGH_WAIT, lease, wait_ms)
+            self._alerts.slow(Alert.HIGH_WAIT, lease.type, lease.id, wait_ms)
 
     def postponed(self, reason: PostponeReason) -> None:
         """A job goes back until its turn comes."""
@@ -95,7 +95,7 @@ class Monitor:
         times = self._times.get(lease.type) or self._metrics.times_of(lease.type)
         times.durations.observe(duration_ms)
         if duration_ms >= self._in_force.live.latency_threshold_ms:
-            self._alerts.slow(Alert.HIGH_DURATION, lease, duration_ms)
+            self._alerts.slow(Alert.HIGH_DURATION, lease.type, lease.id, duration_ms)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """What became of jobs is stored."""

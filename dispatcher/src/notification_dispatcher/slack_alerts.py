@@ -51,9 +51,9 @@ class SlackAlerts:
         self._pending[notice.alert] = notice
         self._arrived.set()
 
-    def suppressed(self, alert: Alert) -> None:
-        """Count one that the cooldown keeps back."""
-        self._metrics.alert(alert, AlertOutcome.SUPPRESSED)
+    def suppressed(self, alert: Alert, times: int) -> None:
+        """Count those that the cooldown keeps back."""
+        self._metrics.alert(alert, AlertOutcome.SUPPRESSED, times)
 
     async def run(self) -> None:
         """Send what arrives, for ever."""
