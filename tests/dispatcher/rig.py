@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ from notification_dispatcher import settings_source
 from notification_dispatcher.app import Parts
 from notification_dispatcher.channels.base import DELIVERED, Channel, Delivery, Outcome
 from notification_dispatcher.channels.http import HttpClient
-from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.clock import Clock, VirtualClock
 from notification_dispatcher.job import Lease
 from notification_dispatcher.messages import ItemResult
 from notification_dispatcher.metric_names import FailureReason
+from notification_dispatcher.queues.base import JobQueue
 from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.routes import InForce, Routes
 from notification_dispatcher.run import make_parts
@@ -113,7 +114,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(folder: Path, routing: Mapping[str, Any] = ROUTING, **variables: str) -> AsyncIterator[Rig]:
+async def rigged(
+    folder: Path,
+    routing: Mapping[str, Any] = ROUTING,
+    make_queue: Callable[[Clock], JobQueue] = MemoryQueue,
+    /,
+    **variables: str,
+) -> AsyncIterator[Rig]:
     """A rig with these settings, by variable."""
     (folder / "pipeline.json").write_text(json.dumps(routing))
     settings = settings_source.read({"NOTIFICATION_CONFIG_DIR": str(folder), **variables})
@@ -123,7 +130,7 @@ async def rigged(folder: Path, routing: Mapping[str, Any] = ROUTING, **variables
     channels: dict[str, Channel] = {name: channel for name, channel in (("crm", crm), ("team", team)) if name in names}
     async with HttpClient(clock) as client:
         in_force = InForce(settings, Routes(settings.live), channels)
-        rig = Rig(make_parts(in_force, MemoryQueue(clock), client, clock), clock, crm, team)
+        rig = Rig(make_parts(in_force, make_queue(clock), client, clock), clock, crm, team)
         try:
             yield rig
         finally:

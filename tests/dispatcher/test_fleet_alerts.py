@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from notification_dispatcher import settings_source
 from notification_dispatcher.alerts import Load
-from notification_dispatcher.clock import VirtualClock
+from notification_dispatcher.clock import Clock, VirtualClock
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.fleet_alerts import FleetAlerts
 from notification_dispatcher.metric_names import Alert, FailureReason
 from notification_dispatcher.notices import Notice, Occurrence, Status
+from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.routes import InForce, Routes
+from tests.dispatcher.rig import ROUTING, rigged
 
 VARIABLES = {
     "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "20",
@@ -144,6 +148,35 @@ async def test_a_backlog_is_told_once(fleet: Fleet) -> None:
     fleet.depth = 0
     await fleet.pass_time(60)
     assert fleet.told()[1:] == [(Alert.BACKLOG_GROWTH, Status.RESOLVED)]
+
+
+class SharedQueue(MemoryQueue):
+    """One that others could use as well."""
+
+    @property
+    def board(self) -> FakeBoard:  # type: ignore[override]
+        return self._on
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._on = FakeBoard()
+
+
+async def test_a_backlog_is_what_all_of_them_see(tmp_path: Path) -> None:
+    variables = {"NOTIFICATION_ALERT_BACKLOG_THRESHOLD": "10", "NOTIFICATION_WORKER_CONCURRENCY": "4"}
+    async with rigged(tmp_path, ROUTING, SharedQueue, **variables) as rig:
+        rig.crm.always = 3600.0
+        await rig.put(*(f"b-{number}" for number in range(17)))
+        rig.start()
+        await rig.settle()
+        # What this one has claimed and not started, the others know nothing of.
+        assert (rig.parts.queue.counts().depth, rig.parts.worker.waiting) == (9, 4)
+        with capture_logs() as logs:
+            await rig.parts.alerts.flush()
+            assert logs == []
+            await rig.put("b-17")
+            await rig.parts.alerts.flush()
+        assert [(line["action"], line["depth"]) for line in logs] == [("alert_firing", 10)]
 
 
 async def test_while_the_board_cannot_be_reached_nothing_is_told_and_nothing_forgotten(fleet: Fleet) -> None:

@@ -84,14 +84,12 @@ def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Cl
     metrics = Metrics(CollectorRegistry(), in_force)
     slack = SlackAlerts(client, clock, in_force, metrics)
 
-    def load() -> Load:
-        return Load(depth(), worker.active)
-
     alerts: Watcher
     if queue.board is None:
-        alerts = Alerts(clock, in_force, load, slack)
+        alerts = Alerts(clock, in_force, lambda: Load(depth(), worker.active), slack)
     else:
-        alerts = FleetAlerts(queue.board, clock, in_force, load, slack)
+        # By what all of them see: each judges in turn, and what it has claimed itself the others don't know.
+        alerts = FleetAlerts(queue.board, clock, in_force, lambda: Load(queue.counts().depth, worker.active), slack)
     monitor = Monitor(metrics, alerts, in_force)
     worker = Worker(queue, monitor, clock, in_force)
     metrics.watch(queue.counts, depth, lambda: worker.active)
