@@ -247,6 +247,29 @@ async def test_dedup_and_capacity_are_exact_across_dispatchers(postgres: Postgre
         assert len(names) == len(set(names)) == 40
 
 
+async def test_while_a_transaction_is_under_way_what_was_known_counts(
+    pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = pair
+    async with opened(host.queue):
+        await host.caller.put(host.caller.job("a"), host.caller.job("b"))
+        await one_lease(host)
+        seen: list[Counts] = []
+        run = host.queue._door._track.run
+
+        async def run_and_look(do: Callable[[Work], Awaitable[object]], before: str) -> object:
+            async def look_and_do(work: Work) -> object:
+                seen.append(host.queue.counts())
+                return await do(work)
+
+            return await run(look_and_do, before=before)
+
+        monkeypatch.setattr(host.queue._door._track, "run", run_and_look)
+        await host.caller.put(host.caller.job("c"))
+        assert seen == [Counts(1, 0, 1, 0)]
+        assert host.queue.counts() == Counts(2, 0, 1, 0)
+
+
 async def test_each_hears_of_what_another_let_in(postgres: PostgresServer) -> None:
     schema = new_schema()
     queues = [shared_queue(postgres, DatabaseClock(SystemClock()), schema) for _ in range(2)]

@@ -80,23 +80,30 @@ class Member:
         self._seen: dict[int, tuple[int, float]] = {}
         """Each other member's number → its last beat, and since when it is the last, on the monotonic clock."""
         self._others = Counts(0, 0, 0, 0)
-        self._shares: dict[int, list[int] | None] = {}
+        self._shares: dict[int, list[int]] = {}
+        self._unsure: set[int] = set()
+        """Lanes whose share may be another by now: a transaction is under way, or its end was not heard of."""
         self.id = BASE
         """Its number; that of nobody as long as it has not joined."""
 
     def counts(self) -> Counts:
         """How many jobs are where: exact for what this process did, and of the last heartbeat for the others."""
-        mine = [share for share in self._shares.values() if share is not None]
-        return Counts(*(sum(numbers) for numbers in zip(self._others, *mine, strict=True)))
+        return Counts(*(sum(numbers) for numbers in zip(self._others, *self._shares.values(), strict=True)))
 
     def share(self, lane: int) -> list[int] | None:
         """What a lane's share holds; None when a transaction's end is not known."""
-        return self._shares.get(lane)
+        return None if lane in self._unsure else self._shares.get(lane)
 
-    def keep(self, member: int, lane: int, share: list[int] | None) -> None:
+    def doubt(self, member: int, lane: int) -> None:
+        """A lane's share is about to change. Until it is heard how, what was known of it is what counts."""
+        if member == self.id:
+            self._unsure.add(lane)
+
+    def keep(self, member: int, lane: int, share: list[int]) -> None:
         """A lane's share is now this, unless the member was buried meanwhile."""
         if member == self.id:
             self._shares[lane] = share
+            self._unsure.discard(lane)
 
     async def join(self, link: Link, instead_of: int) -> None:
         """Become a member, unless it has become another one already."""
@@ -109,6 +116,7 @@ class Member:
             if instead_of != BASE:
                 logger.warning("silent for too long; its jobs went to others", action="lease_lost", member=instead_of)
             self._shares = {lane: [0] * len(State) for lane in LANES}
+            self._unsure.clear()
             self.id = found
             await self._say(link)
 

@@ -76,7 +76,7 @@ class Track:
             share = self._member.share(self._lane)
             if share is None:
                 share = list(await link.fetchrow(f"SELECT ready, scheduled, running, dead FROM {TALLY} {where}") or ())  # noqa: S608
-            self._member.keep(member, self._lane, None)
+            self._member.doubt(member, self._lane)
             work = Work(link, member, begun)
             result = await do(work)
             changed = [
