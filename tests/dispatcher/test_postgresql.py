@@ -371,7 +371,7 @@ async def test_a_second_pipeline_is_refused(pair: tuple[Host, Host], postgres: P
         with pytest.raises(QueueInUseError, match=r"plannivo/booking's.*plannivo/rental.*queue\.postgresql\.schema"):
             await other.queue.open()
         assert not other.queue.available
-        with pytest.raises(QueueUnavailableError):
+        with pytest.raises(QueueInUseError):
             await other.queue.claim(1)
 
 

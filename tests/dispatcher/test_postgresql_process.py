@@ -16,7 +16,7 @@ from notification_dispatcher import metric_names as names
 from notification_dispatcher.variables import Variable
 from notification_operator.offline.settings_folder import swap
 from tests.certificates import self_signed
-from tests.contract.shared import new_schema
+from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared_queue
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.ledger import JOB_TYPE, Ledger, Receiver, Sender
 from tests.metrics import Scrape
@@ -157,6 +157,26 @@ async def test_a_second_pipeline_does_not_start(tmp_path: Path, receiver: Receiv
         await other.launch()
         assert await asyncio.wait_for(other.process.wait(), 30) == 1
         assert "is the pipeline local/notifications's, and this is local/rental: give each" in other.log.read_text()
+
+
+async def test_a_second_pipeline_ends_once_the_server_is_up(tmp_path: Path) -> None:
+    schema = new_schema()
+    (tmp_path / "routing.json").write_text("{}")
+    with postgres_server() as server:
+        async with opened(shared_queue(server, SharedVirtualClock(), schema)):
+            pass
+        server.stop()
+        process = DispatcherProcess(tmp_path, settings(schema, NOTIFICATION_QUEUE_DSN=server.dsn))
+        await process.launch()
+        try:
+            await process.until_status("/readyz", 503)
+            server.start()
+            assert await asyncio.wait_for(process.process.wait(), 60) == 1
+        finally:
+            await process.end(signal.SIGKILL)
+        told = process.log.read_text()
+        assert "is the pipeline plannivo/booking's, and this is local/notifications: give each" in told
+        assert "Traceback" not in told
 
 
 async def test_a_suspended_dispatchers_job_runs_once_more(

@@ -20,7 +20,7 @@ from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import Channels, make_channels
 from notification_dispatcher.clock import Clock, SystemClock
-from notification_dispatcher.errors import SettingsError
+from notification_dispatcher.errors import DispatcherError, SettingsError
 from notification_dispatcher.fleet_alerts import FleetAlerts
 from notification_dispatcher.housekeeping import tidy_up
 from notification_dispatcher.http_protocol import BoundedProtocol
@@ -69,9 +69,24 @@ async def run(settings: Settings, read: Callable[[], Settings]) -> None:
         stack.push_async_callback(queue.close)
         parts = make_parts(in_force, queue, client, clock)
         reload = Reload(read, channels_of, in_force, parts.metrics)
-        await _serve(parts, reload, listener)
+        with _said_plainly():
+            await _serve(parts, reload, listener)
     left = queue.counts()
     logger.info("stopped", action="stopped", waiting=left.depth, dead=left.dead)
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Raise what a task ended with on purpose as it is, out of the groups around it: `__main__` has words for it."""
+    try:
+        yield
+    except ExceptionGroup as failed:
+        error: Exception = failed
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, DispatcherError):
+            raise error from None
+        raise
 
 
 def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Clock) -> Parts:

@@ -169,7 +169,11 @@ class JobQueue(Protocol):
         """Store a batch. Raises QueueUnavailableError, and then nothing of it is stored."""
 
     async def claim(self, count: int) -> list[Lease]:
-        """Lease up to so many jobs that are due, in their order. Empty when none is."""
+        """Lease up to so many jobs that are due, in their order. Empty when none is.
+
+        Raises QueueUnavailableError, and any other QueueError when it turns out, later than `open` could, that this
+        process must not use the queue.
+        """
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
         """End leases. Raises QueueUnavailableError, and then they go on.

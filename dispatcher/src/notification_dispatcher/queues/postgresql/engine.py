@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, suppress
 
 import structlog
 
-from notification_dispatcher.errors import QueueError, QueueUnavailableError
+from notification_dispatcher.errors import QueueError, QueueInUseError, QueueSchemaError, QueueUnavailableError
 from notification_dispatcher.job import Job, JobReport, Lease, Settlement, Settling
 from notification_dispatcher.queues.base import (
     Admission,
@@ -87,6 +87,8 @@ class PostgresqlQueue:
         self._busy = False
         """Whether the last claim was full: then there is more, and no need to look first."""
         self._prepared = False
+        self._refusal: QueueError | None = None
+        """Why this program must not use the schema, as was found once the server was up."""
 
     async def open(self) -> None:
         """Bring the schema up to date and become a member. If the server is down, that is done once it is up."""
@@ -139,6 +141,8 @@ class PostgresqlQueue:
 
     async def claim(self, count: int) -> list[Lease]:
         """Lease what is due."""
+        if self._refusal is not None:
+            raise self._refusal
         now = self._now()
         self._waking.claiming()
         if not self._busy:
@@ -268,6 +272,9 @@ class PostgresqlQueue:
                     pulse = await self._member.beat(link)
         except SilentError:
             self._links.distrust()
+            raise
+        except (QueueInUseError, QueueSchemaError) as error:
+            self._refusal = error
             raise
         self._alone = pulse.members < 2
         self._suspects = pulse.suspects
