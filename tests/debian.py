@@ -1,4 +1,4 @@
-"""Programs out of Debian's packages, for tests that need the real ones: promtool, amtool.
+"""Programs out of Debian's packages, for tests that need the real ones: promtool, amtool, pgbouncer.
 
 A package is unpacked into the cache and never installed: that needs no rights, and starts no service.
 """
@@ -25,12 +25,18 @@ def program(package: str, name: str) -> Path:
     """The path of a program: the one on PATH, or else that of Debian's package."""
     if found := shutil.which(name):
         return Path(found)
+    return unpacked(package) / "usr" / "bin" / name
+
+
+@functools.cache
+def unpacked(package: str) -> Path:
+    """The folder with what is in a package."""
     places = Places.from_environment()
     folder = places.cache / f"debian-{package}-{platform.machine()}"
     with locked(places.cache / ".lock-debian", Progress(), "another process' download"):
         if not folder.exists():
             _unpack(package, folder)
-    return folder / "usr" / "bin" / name
+    return folder
 
 
 def _unpack(package: str, folder: Path) -> None:

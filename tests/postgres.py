@@ -55,9 +55,15 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.variables: Mapping[str, str] = {}
         """Of its environment, from its next start on."""
-        self._user = "postgres" if os.geteuid() == 0 else None
-        if self._user:
-            shutil.chown(folder, self._user, self._user)
+        self.user = "postgres" if os.geteuid() == 0 else None
+        """Of the machine: whom its programs run as, where they may not run as this one."""
+        if self.user:
+            shutil.chown(folder, self.user, self.user)
+
+    @property
+    def role(self) -> str:
+        """Whom the DSN names."""
+        return _USER
 
     @property
     def dsn(self) -> str:
@@ -100,8 +106,8 @@ class PostgresServer:
         """Take nobody without TLS, from the start or the next connection on, with this certificate."""
         for path, name in zip(by, ("server.crt", "server.key"), strict=True):
             shutil.copy(path, self._data / name)
-            if self._user:
-                shutil.chown(self._data / name, self._user, self._user)
+            if self.user:
+                shutil.chown(self._data / name, self.user, self.user)
             (self._data / name).chmod(0o600)
         hosts = self._data / "pg_hba.conf"
         hosts.write_text(hosts.read_text().replace("host ", "hostssl "))
@@ -120,7 +126,7 @@ class PostgresServer:
             if self._process is None or self._process.poll() is not None:
                 with self.log.open("ab") as log:
                     environment = {**os.environ, **self.variables}
-                    self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, env=environment)
+                    self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self.user, env=environment)
             assert time.monotonic() < until, self.log.read_text()[-2000:]
             time.sleep(0.05)
 
@@ -162,7 +168,7 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str, text: str = "") -> None:
         command = [str(self._programs / program), *arguments]
         with self.log.open("ab") as log:
-            subprocess.run(command, check=True, user=self._user, input=text.encode(), stdout=log, stderr=log)
+            subprocess.run(command, check=True, user=self.user, input=text.encode(), stdout=log, stderr=log)
 
 
 @contextmanager

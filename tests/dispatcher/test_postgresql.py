@@ -390,6 +390,15 @@ async def test_a_schema_of_a_newer_program_is_refused(pair: tuple[Host, Host], p
         await Host(postgres, schema).queue.open()
 
 
+async def test_a_schema_that_the_role_may_not_use_is_refused(postgres: PostgresServer) -> None:
+    schema = new_schema()
+    async with postgres.administrator() as link:
+        await link.execute(f"CREATE ROLE {schema} LOGIN PASSWORD '{PASSWORD}'; CREATE SCHEMA {schema}")
+    access = Access(postgres.dsn.replace("dispatcher:", f"{schema}:"), None)
+    with pytest.raises(QueueSchemaError, match=f"do not get to its schema {schema}: the role needs USAGE"):
+        await Host(postgres, schema, access=lambda: access).queue.open()
+
+
 # Nothing stays open.
 
 

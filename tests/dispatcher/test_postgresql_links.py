@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL whose other end is gone without a word."""
+"""Connections to PostgreSQL: whose other end is gone without a word, and those through a pooler."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from notification_dispatcher.queues.postgresql import links as links_module
 from notification_dispatcher.queues.postgresql.links import Access, Links, SilentError
 from tests.contract.caller import Caller
 from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared_queue
+from tests.pgbouncer import pgbouncer
 from tests.postgres import PostgresServer
 
 
@@ -103,6 +104,20 @@ async def test_where_one_is_not_answered_no_other_idle_one_is_trusted(
         await ask()
     await ask()
     await links.close()
+
+
+async def test_it_works_through_a_pooler_that_keeps_sessions(postgres: PostgresServer) -> None:
+    with pgbouncer(postgres, "session") as port:
+        access = Access(postgres.dsn_by(port), None)
+        clock, schema = SharedVirtualClock(), new_schema()
+        queue = shared_queue(postgres, clock, schema, access=lambda: access)
+        async with opened(queue):
+            caller = Caller(queue, clock)
+            assert await caller.put(caller.job("a")) == [Verdict.QUEUED]
+            assert await caller.claim() == ["a"]
+            async with queue._links.link() as link:
+                assert await link.fetchval("SELECT current_schema()") == schema
+                assert await link.fetchval("SHOW enable_seqscan") == "off"
 
 
 async def test_the_machine_looks_after_the_other_end(postgres: PostgresServer) -> None:

@@ -4,7 +4,7 @@
     ├── SettingsError          a setting is wrong; the message names each variable and the fix
     ├── QueueError
     │   ├── QueueInUseError    another process has the queue's file, or another pipeline its schema
-    │   ├── QueueSchemaError   the queue was written by a newer version
+    │   ├── QueueSchemaError   the queue was written by a newer version, or its schema cannot be got at
     │   └── QueueUnavailableError   the engine cannot store or read now: disk full, file damaged, closed
     ├── BlockedAddressError    a destination is on an address that its channel may not reach
     ├── RequestError           a request over HTTP cannot be served; it has the status and the sentence
@@ -39,7 +39,7 @@ class QueueInUseError(QueueError):
 
 
 class QueueSchemaError(QueueError):
-    """The queue is of a newer version than this program."""
+    """The queue is of a newer version than this program, or its schema is out of this program's reach."""
 
 
 class QueueUnavailableError(QueueError):

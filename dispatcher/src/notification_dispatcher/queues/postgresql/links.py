@@ -172,9 +172,10 @@ class Links:
     async def _make(self, access: Access) -> Link:
         with _Explained(self):
             # Cancelled or too late, the driver closes what it has begun.
-            link = await _connect(access, self._schema)
+            link = await _connect(access)
             self._made.add(link)
             try:
+                await link.execute(_session(self._schema), timeout=_CONNECT_SECONDS)
                 if self.begin is not None:
                     await self.begin(link)
             except BaseException:
@@ -202,7 +203,7 @@ class _WatchedLink(Link):
                     channel.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def _connect(access: Access, schema: str) -> Link:
+async def _connect(access: Access) -> Link:
     more: dict[str, Any] = {}
     try:
         if access.ca is not None:
@@ -214,7 +215,7 @@ async def _connect(access: Access, schema: str) -> Link:
             access.dsn,
             timeout=_CONNECT_SECONDS,
             command_timeout=_ANSWER_SECONDS,
-            server_settings=_session(schema),
+            server_settings={"application_name": "notification-dispatcher"},
             connection_class=_WatchedLink,
             **more,
         )
@@ -225,19 +226,19 @@ async def _connect(access: Access, schema: str) -> Link:
         raise asyncpg.ClientConfigurationError("the DSN") from None
 
 
-def _session(schema: str) -> dict[str, str]:
-    return {
-        "application_name": "notification-dispatcher",
-        "search_path": f'"{schema}"',
-        "default_transaction_isolation": "read committed",
-        "idle_in_transaction_session_timeout": str(_ABANDONED_MS),
-        # A queue is empty at one moment and holds a million at the next, and a plan outlives both: only those that
-        # are good for either. Every statement has an index.
-        "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
-        "jit": "off",
-    }
+def _session(schema: str) -> str:
+    """What is set on each connection. Not while it is made: a pooler refuses what it cannot keep apart."""
+    return f"""
+SET search_path = "{schema}";
+SET default_transaction_isolation = 'read committed';
+SET idle_in_transaction_session_timeout = {_ABANDONED_MS};
+-- A queue is empty at one moment and holds a million at the next, and a plan outlives both: only those that are good
+-- for either. Every statement has an index.
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET jit = off;
+"""
 
 
 class _Explained:

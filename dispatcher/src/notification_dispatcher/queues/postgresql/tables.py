@@ -104,14 +104,19 @@ VERSION = len(STEPS)
 async def migrate(link: Link, tenancy: Tenancy, lock: int, steps: tuple[Step, ...] = STEPS) -> None:
     """Bring a schema to this program's version, all in one transaction that others wait for, and see whose it is.
 
-    Raises QueueSchemaError when it is of a version that this program cannot work with, and QueueInUseError when it is
-    another pipeline's: one would deliver the other's jobs.
+    Raises QueueSchemaError when it cannot be got at, or is of a version that this program cannot work with, and
+    QueueInUseError when it is another pipeline's: one would deliver the other's jobs.
     """
     schema = tenancy.schema
     async with link.transaction():
         await link.execute("SELECT pg_advisory_xact_lock($1)", lock)
         if await link.fetchval("SELECT to_regnamespace($1)", f'"{schema}"') is None:
             await link.execute(f'CREATE SCHEMA "{schema}"')
+        if await link.fetchval("SELECT current_schema()") != schema:
+            raise QueueSchemaError(
+                f"the queue's connections do not get to its schema {schema}: the role needs USAGE and CREATE on it, and"
+                " a pooler must keep a session for each client (PgBouncer: pool_mode = session)."
+            )
         await link.execute("CREATE TABLE IF NOT EXISTS version (version int NOT NULL, readable_by int NOT NULL)")
         found = await link.fetchrow("SELECT version, readable_by FROM version")
         version, readable_by = (0, 0) if found is None else found
