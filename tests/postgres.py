@@ -98,9 +98,9 @@ class PostgresServer:
         alter = f"ALTER ROLE {_USER} PASSWORD '{PASSWORD}'"
         self._run("postgres", "--single", "-D", str(self._data), "postgres", text=alter)
 
-    def follow(self, primary: PostgresServer) -> None:
+    def follow(self, dsn: str) -> None:
         """Make the data folder that of a streaming standby, which takes no writes until it is promoted."""
-        self._run("pg_basebackup", "-D", str(self._data), "-d", primary.dsn, "-R", "-c", "fast", "--no-sync")
+        self._run("pg_basebackup", "-D", str(self._data), "-d", dsn, "-R", "-c", "fast", "--no-sync")
 
     def secure(self, by: Certificate) -> None:
         """Take nobody without TLS, from the start or the next connection on, with this certificate."""
@@ -186,10 +186,10 @@ def postgres_server(
 
 
 @contextmanager
-def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
-    """A streaming standby that runs until the block ends."""
+def standby_of(primary: PostgresServer, by: int | None = None) -> Iterator[PostgresServer]:
+    """A streaming standby that runs until the block ends; `by` is the port of a way to the primary."""
     with _server() as server:
-        server.follow(primary)
+        server.follow(primary.dsn_by(by or primary.port))
         server.start()
         yield server
 

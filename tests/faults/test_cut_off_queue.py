@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,7 @@ from tests.dispatcher.dispatcher_process import DispatcherProcess
 from tests.faults.fleet import fleet
 from tests.faults.ledger import JOB_TYPE, SEED
 from tests.postgres import PostgresServer
-from tests.toxiproxy import BOTH_WAYS, Toxiproxy, running_toxiproxy
-
-
-@pytest.fixture
-async def toxiproxy(tmp_path: Path) -> AsyncIterator[Toxiproxy]:
-    async with running_toxiproxy(tmp_path) as running:
-        yield running
+from tests.toxiproxy import BOTH_WAYS, Toxiproxy
 
 
 @pytest.mark.parametrize(
