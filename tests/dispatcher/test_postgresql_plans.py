@@ -24,9 +24,10 @@ async def link(postgres: PostgresServer) -> AsyncIterator[Link]:
     """A session like the engine's, whose plans are good for any parameters."""
     schema = new_schema()
     async with opened(shared_queue(postgres, SharedVirtualClock(), schema)):
-        settings = {**_session(schema), "plan_cache_mode": "force_generic_plan"}
-        made = await asyncpg.connect(postgres.dsn, server_settings=settings)
+        made = await asyncpg.connect(postgres.dsn)
         try:
+            await made.execute(_session(schema))
+            await made.execute("SET plan_cache_mode = force_generic_plan")
             yield made
         finally:
             await made.close()
