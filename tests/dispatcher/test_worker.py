@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher import worker
 from notification_dispatcher.channels.base import Delivery, Outcome
 from notification_dispatcher.errors import QueueUnavailableError
-from notification_dispatcher.job import Lease, Settlement
+from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.lanes import Lane
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.base import Counts
@@ -313,3 +314,16 @@ async def test_routes_of_the_moment_apply(rig: Rig) -> None:
     rig.parts.in_force.channels = {"team": rig.team}
     await rig.pass_time(10)
     assert reason_of(rig, FailureReason.NO_CHANNEL) == 1
+
+
+async def test_a_job_that_was_lost_and_leased_again_ends_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.put("a")
+    (lost,) = await rig.parts.queue.claim(1)
+    again = msgspec.structs.replace(lost, holder=lost.holder + 1)
+
+    async def settle(batch: Sequence[Settlement]) -> Sequence[Lease]:
+        return [lost]
+
+    monkeypatch.setattr(rig.parts.queue, "settle", settle)
+    both = [Settlement(lease=one, settling=Settling.PROCESSED) for one in (lost, again)]
+    assert await rig.parts.worker._settle(both) == both[1:]

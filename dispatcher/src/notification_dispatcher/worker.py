@@ -231,7 +231,7 @@ class Worker:
         """Store them. Returns those that hold."""
         while True:
             try:
-                lost = {lease.seq for lease in await self._queue.settle(batch)}
+                lost = {(lease.holder, lease.seq) for lease in await self._queue.settle(batch)}
             except QueueUnavailableError as error:
                 logger.error("nothing can be settled", action="queue_unavailable", why=str(error))  # noqa: TRY400
                 if self._stopping.is_set():
@@ -242,7 +242,7 @@ class Worker:
             else:
                 if lost:
                     logger.warning("jobs ended that others have now", action="lease_lost", jobs=len(lost))
-                    return [one for one in batch if one.lease.seq not in lost]
+                    return [one for one in batch if (one.lease.holder, one.lease.seq) not in lost]
                 return batch
 
 
