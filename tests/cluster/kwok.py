@@ -121,6 +121,8 @@ def _flags(tools: Mapping[str, Path]) -> list[str | Path]:
     flags: list[str | Path] = ["--runtime", "binary", "--wait", f"{WAIT_SECONDS}s", "--disable-qps-limits"]
     # `kubectl logs` and `exec` reach a node by its address: fake nodes have no name that resolves.
     flags += ["--extra-args", "kube-apiserver=kubelet-preferred-address-types=InternalIP"]
+    # The default has room for 254 Services.
+    flags += ["--extra-args", "kube-apiserver=service-cluster-ip-range=10.96.0.0/16"]
     options = {"kwok-controller-binary": "kwok"} | {
         f"{name}-binary": name for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
     }
