@@ -44,6 +44,11 @@ class Shape(NamedTuple):
         return True
 
 
+def text_of(content: bytes) -> str:
+    """What a mounted file says: text, without the end of its last line. Raises UnicodeDecodeError, a ValueError."""
+    return content.decode().removesuffix("\n")
+
+
 def http_url(value: str) -> str:
     """A URL that can be posted to. Raises ValueError."""
     start = next((scheme for scheme in ("https://", "http://") if value.startswith(scheme)), None)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from notification_dispatcher.channels.templates import mistake
 from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.pipeline import Routing
-from notification_dispatcher.secret_values import OF_CHANNELS
+from notification_dispatcher.secret_values import OF_CHANNELS, text_of
 from notification_dispatcher.settings import Fixed, Live, Settings, expectation, is_secret, variables
 from notification_dispatcher.variables import ROUTING_FILE, Variable, channel_secret_file
 
@@ -97,7 +97,7 @@ def _take(path: Path, found: dict[str, str], problems: list[str]) -> None:
         )
         return
     try:
-        found[path.name] = content.decode().removesuffix("\n")
+        found[path.name] = text_of(content)
     except UnicodeDecodeError:
         problems.append(f"{Variable.CONFIG_DIR}: the file {path.name} is not text in UTF-8.")
 

@@ -24,6 +24,7 @@ from notification_dispatcher.lanes import Blocked, Lanes
 from notification_dispatcher.monitor import Monitor
 from notification_dispatcher.queues.base import JobQueue
 from notification_dispatcher.routes import InForce
+from notification_dispatcher.waiting import until_first
 
 logger = structlog.get_logger(__name__)
 
@@ -206,13 +207,7 @@ class Worker:
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for something, or for the stop."""
-        tasks = (asyncio.create_task(waiting, name="idle"), asyncio.create_task(self._stopping.wait(), name="stop"))
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until_first(idle=waiting, stop=self._stopping.wait())
 
     async def _settle_all(self) -> None:
         """Store what jobs came to, in batches, until stopped and nothing is left."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from notification_dispatcher.schema import SecretKeyRef
-from notification_dispatcher.secret_values import OF_CHANNELS, OF_VARIABLES, Shape
+from notification_dispatcher.secret_values import OF_CHANNELS, OF_VARIABLES, Shape, text_of
 from notification_dispatcher.variables import Variable, channel_secret_file
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
@@ -170,12 +170,11 @@ async def _read(secrets: SourceSecrets, namespace: str, wanted: Wanted) -> bytes
 
 
 def _fits(value: bytes, shape: Shape) -> bool:
-    """Whether the dispatcher would take it: text, of which it leaves the end of the last line away."""
+    """Whether the dispatcher would take it."""
     try:
-        text = value.decode()
+        return shape.fits(text_of(value))
     except UnicodeDecodeError:
         return False
-    return shape.fits(text.removesuffix("\n"))
 
 
 def queue_condition(pipeline: Pipeline, resolved: Resolved, kept_size: str | None) -> Condition:

@@ -93,7 +93,7 @@ class Reconciler:
     async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline)
         undecided = self._undecided(pipeline)
-        context = self._context(key, found)
+        context = self._context(key, pipeline, found)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
@@ -116,13 +116,15 @@ class Reconciler:
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
 
-    def _context(self, key: Key, found: Inputs) -> Context:
+    def _context(self, key: Key, pipeline: Pipeline, found: Inputs) -> Context:
         """What the builders need: what the Secrets gave, and the little that they must know of what is live."""
         claim = self._live(VOLUME_CLAIM, key, naming.queue(key.name))
+        # Of no use to all others, and a Deployment is much to decode.
+        scaled = {} if pipeline.spec.autoscaling is None else self._live(DEPLOYMENT, key)
         return replace(
             found.context(self._dispatcher_image),
             keda=self._watches.served(*_KEDA) is Served.YES,
-            stopped=self._live(DEPLOYMENT, key).get("spec", {}).get("replicas") == 0,
+            stopped=scaled.get("spec", {}).get("replicas") == 0,
             claimed=claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage"),
         )
 

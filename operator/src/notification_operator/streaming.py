@@ -13,6 +13,7 @@ import msgspec
 
 from notification_operator.cluster import WatchEvent
 from notification_operator.errors import TransientError
+from notification_operator.store import ObjectMeta
 
 PARAMETERS = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
 """What asks for it, beside a watch from no resourceVersion."""
@@ -21,10 +22,7 @@ _LAST = "k8s.io/initial-events-end"
 _SECONDS = 30.0  # as long as a list may take
 
 
-class _Meta(msgspec.Struct, frozen=True, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    resource_version: str = ""
+class _Meta(ObjectMeta, frozen=True, rename="camel"):
     annotations: Mapping[str, str] = {}
 
 

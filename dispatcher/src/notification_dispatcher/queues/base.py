@@ -22,12 +22,17 @@ Every engine keeps these promises, and `tests/contract` holds each of them to it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from notification_dispatcher.clock import rfc3339
 from notification_dispatcher.job import HEAD_START_MS, Job, JobReport, JobState, Lease, Rank, Settlement
+
+_decode_done = msgspec.json.Decoder(dict[str, str]).decode
 
 SUSPICIOUS_CRASHES = 2
 """Once is bad company: whatever is leased when a process ends is leased again. Twice may be the job itself."""
@@ -81,6 +86,10 @@ class Place(NamedTuple):
 
     dead_ms: int
     seq: int
+
+
+FIRST_PAGE = Place(sys.maxsize, sys.maxsize)
+"""Where the list begins, the latest being first: after a place that nothing can have."""
 
 
 class DeadLetter(NamedTuple):
@@ -246,6 +255,12 @@ class Kept(NamedTuple):
     done: dict[str, str]
     reason: str
     detail: str
+
+
+def kept_of(row: Sequence[Any]) -> Kept:
+    """The same from a row with its columns in this order, of which `done` is JSON still."""
+    kept = Kept(*row)
+    return kept._replace(done=_decode_done(row[7]))
 
 
 def report_of(kept: Kept) -> JobReport:

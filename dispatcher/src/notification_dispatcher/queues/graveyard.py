@@ -6,42 +6,30 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
-
-import msgspec
 
 from notification_dispatcher.queues import sql
 from notification_dispatcher.queues.base import (
+    FIRST_PAGE,
     MOST_TIDIED,
     DeadFilter,
     DeadLetter,
     DeadLimits,
-    Kept,
     Limits,
     Named,
     Place,
     State,
+    kept_of,
     report_of,
 )
-
-_LAST = Place(sys.maxsize, sys.maxsize)
-
-_decode_done = msgspec.json.Decoder(dict[str, str]).decode
-
-
-def kept_of(row: Sequence[Any]) -> Kept:
-    """A job's row as `sql.REPORT` selects it."""
-    kept = Kept(*row)
-    return kept._replace(done=_decode_done(row[7]))
 
 
 def dead_letters(
     connection: sqlite3.Connection, which: DeadFilter, after: Place | None, count: int
 ) -> list[DeadLetter]:
     """A page of them, the latest first."""
-    place = _LAST if after is None else after
+    place = FIRST_PAGE if after is None else after
     rows = connection.execute(sql.DEAD_LETTERS, {**which._asdict(), **place._asdict(), "count": count})
     return [DeadLetter(report_of(kept_of(row[2:])), Place(row[0], row[1])) for row in rows]
 

@@ -31,9 +31,10 @@ from notification_dispatcher.queues.base import (
     Receipt,
     State,
     Verdict,
+    kept_of,
     report_of,
 )
-from notification_dispatcher.queues.graveyard import Graveyard, dead_letters, kept_of
+from notification_dispatcher.queues.graveyard import Graveyard, dead_letters
 from notification_dispatcher.queues.jumps import ClockJumps, Moment
 from notification_dispatcher.queues.leasing import lease_due
 from notification_dispatcher.queues.migrations import VERSION

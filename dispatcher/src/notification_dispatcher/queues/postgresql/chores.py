@@ -13,6 +13,7 @@ import structlog
 
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueError, QueueUnavailableError
+from notification_dispatcher.waiting import until_first
 
 logger = structlog.get_logger(__name__)
 
@@ -72,16 +73,5 @@ class Chores:
                 if failures:
                     logger.info("it works again", action="queue_chore_works", chore=chore.name, failures=failures)
                 failures, said = 0, ""
-            await self._pause(min(chore.longest, chore.seconds * 2.0 ** min(failures, 10)))
-
-    async def _pause(self, seconds: float) -> None:
-        waits = (
-            asyncio.create_task(self._clock.sleep(seconds), name="queue-pause"),
-            asyncio.create_task(self._stopping.wait(), name="queue-stop"),
-        )
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            pause = min(chore.longest, chore.seconds * 2.0 ** min(failures, 10))
+            await until_first(pause=self._clock.sleep(pause), stop=self._stopping.wait())

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 
 from notification_dispatcher.job import JobReport, JobState
 from notification_dispatcher.queues.base import (
+    FIRST_PAGE,
     MOST_TIDIED,
     DeadFilter,
     DeadLetter,
     DeadLimits,
-    Kept,
     Limits,
     Named,
     Place,
     State,
+    kept_of,
     report_of,
 )
 from notification_dispatcher.queues.postgresql import statements
@@ -32,24 +31,21 @@ if TYPE_CHECKING:
 
     Row = asyncpg.Record
 
-_LAST = Place(sys.maxsize, sys.maxsize)
-_decode_done = msgspec.json.Decoder(dict[str, str]).decode
-
 
 async def report(link: Link, job_id: str, now_ms: int) -> JobReport | None:
     """What is known of a job."""
     job_id = text(job_id)
     row = await link.fetchrow(statements.REPORT, job_id)
     if row is not None:
-        return report_of(_kept(tuple(row)))
+        return report_of(kept_of(tuple(row)))
     delivered = await link.fetchval(statements.DELIVERED, job_id, statements.ID_MARK + job_id, now_ms)
     return JobReport(id=job_id, state=JobState.PROCESSED) if delivered else None
 
 
 async def dead_letters(link: Link, which: DeadFilter, after: Place | None, count: int) -> list[DeadLetter]:
     """A page of them, the latest first."""
-    rows = await link.fetch(statements.DEAD_LETTERS, *_chosen(which), *(after or _LAST), count)
-    return [DeadLetter(report_of(_kept(tuple(row)[2:])), Place(row["dead_ms"], row["seq"])) for row in rows]
+    rows = await link.fetch(statements.DEAD_LETTERS, *_chosen(which), *(after or FIRST_PAGE), count)
+    return [DeadLetter(report_of(kept_of(tuple(row)[2:])), Place(row["dead_ms"], row["seq"])) for row in rows]
 
 
 async def replay(work: Work, which: DeadFilter, limits: Limits, count: int, now_ms: int) -> list[Named]:
@@ -98,8 +94,3 @@ def _named(rows: Sequence[Row]) -> list[Named]:
 def _chosen(which: DeadFilter) -> tuple[str | None, ...]:
     given = (which.job_id, which.job_type, which.reason, which.channel)
     return tuple(None if one is None else text(one) for one in given)
-
-
-def _kept(row: tuple[object, ...]) -> Kept:
-    kept = Kept(*row)  # type: ignore[arg-type]
-    return kept._replace(done=_decode_done(kept.done))  # type: ignore[arg-type]
