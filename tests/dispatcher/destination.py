@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from notification_dispatcher.job import Lease, Rank
+from tests.serving import served
 
 CANARY = "sUp3rS3cr3tCanary"
 
@@ -50,11 +51,6 @@ async def listening() -> AsyncIterator[Destination]:
     made = Destination()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/{CANARY}"
-    try:
+    async with served(application) as server:
+        made.url = f"{server}/{CANARY}"
         yield made
-    finally:
-        await runner.cleanup()

@@ -21,6 +21,7 @@ from tests.dispatcher.dispatcher_process import COMMAND, dispatcher
 from tests.dispatcher.test_metrics import GUIDE
 from tests.metrics import Scrape
 from tests.receivers import Receivers
+from tests.serving import served
 
 
 class Slow:
@@ -55,12 +56,9 @@ async def slow() -> AsyncIterator[Slow]:
     made = Slow()
     application = web.Application()
     application.router.add_post("/", made.handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield made
-    await runner.cleanup()
+    async with served(application, shutdown_timeout=0.1) as server:
+        made.url = f"{server}/"
+        yield made
 
 
 @pytest.fixture

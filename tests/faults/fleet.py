@@ -7,12 +7,12 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from tests.contract.shared import new_schema
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
-from tests.faults.ledger import SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.faults.ledger import SEED, SETTINGS, Ledger, Receiver, Sender, sending
 from tests.metrics import Scrape
 from tests.postgres import PostgresServer
 
@@ -36,17 +36,9 @@ class Fleet:
         ]
         self._schema = schema
 
-    @asynccontextmanager
-    async def sending(self, per_second: float) -> AsyncIterator[None]:
+    def sending(self, per_second: float) -> AbstractAsyncContextManager[None]:
         """Let every caller send while the block runs."""
-        async with asyncio.TaskGroup() as group:
-            for sender in self.senders:
-                group.create_task(sender.run(per_second / len(self.senders)))
-            try:
-                yield
-            finally:
-                for sender in self.senders:
-                    sender.stop()
+        return sending(self.senders, per_second)
 
     @property
     def answers(self) -> Counter[int]:

@@ -11,12 +11,14 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 from aiohttp import web
+
+from tests.serving import served
 
 JOB_TYPE = "booking-created"
 SEED = int(os.environ.get("FAULT_SEED", "20260611"))
@@ -92,14 +94,9 @@ class Receiver:
         """Take deliveries while the block runs."""
         application = web.Application()
         application.router.add_post("/{name:.*}", self._take)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        try:
+        async with served(application, backlog=1024, shutdown_timeout=0.1) as server:
+            self.url = f"{server}/"
             yield self
-        finally:
-            await runner.cleanup()
 
     def channel(self, name: str = "crm") -> dict[str, Any]:
         """The channel that leads here."""
@@ -165,3 +162,16 @@ class Sender:
         taken = {"queued", "deduplicated"}
         self._ledger.acknowledged.update(one["id"] for one in answer.json()["results"] if one["status"] in taken)
         return True
+
+
+@asynccontextmanager
+async def sending(senders: Sequence[Sender], per_second: float) -> AsyncIterator[None]:
+    """Let them send about so many jobs a second together, while the block runs."""
+    async with asyncio.TaskGroup() as group:
+        for sender in senders:
+            group.create_task(sender.run(per_second / len(senders)))
+        try:
+            yield
+        finally:
+            for sender in senders:
+                sender.stop()

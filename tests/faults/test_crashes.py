@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import pytest
 from notification_dispatcher import metric_names as names
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.launcher import POINTS, POISON
-from tests.faults.ledger import CONCURRENCY, IN_FLIGHT, JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender
+from tests.faults.ledger import CONCURRENCY, IN_FLIGHT, JOB_TYPE, SEED, SETTINGS, Ledger, Receiver, Sender, sending
 from tests.metrics import Scrape
 
 LAUNCHER = (sys.executable, "-m", "tests.faults.launcher", "run")
@@ -34,17 +34,9 @@ class Load:
         self.receiver = receiver
         self.senders = [Sender(ledger, process.url, f"s{number}", random.Random(dice.random())) for number in range(4)]
 
-    @asynccontextmanager
-    async def sending(self, per_second: float) -> AsyncIterator[None]:
+    def sending(self, per_second: float) -> AbstractAsyncContextManager[None]:
         """Let every sender send while the block runs."""
-        async with asyncio.TaskGroup() as group:
-            for sender in self.senders:
-                group.create_task(sender.run(per_second / len(self.senders)))
-            try:
-                yield
-            finally:
-                for sender in self.senders:
-                    sender.stop()
+        return sending(self.senders, per_second)
 
     async def drained(self) -> Scrape:
         """Wait until nothing waits or runs any more, at two looks: between two states, a job may be in neither."""

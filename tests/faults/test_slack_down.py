@@ -20,6 +20,7 @@ from notification_dispatcher import metric_names as names
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.timing import Arrivals, Stream, p99_ms
 from tests.metrics import Scrape
+from tests.serving import served
 
 SECONDS = max(3.0, float(os.environ.get("FAULT_SECONDS", "0")) / 10)
 RETRY_AFTER = 2
@@ -58,14 +59,9 @@ class Slack:
         """Be there while the block runs."""
         application = web.Application()
         application.router.add_post("/hook", self._take)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-        try:
+        async with served(application, shutdown_timeout=0.1) as server:
+            self.url = f"{server}/hook"
             yield self
-        finally:
-            await runner.cleanup()
 
     async def until(self, enough: Callable[[], bool], seconds: float) -> None:
         """Wait for messages. Raises TimeoutError."""

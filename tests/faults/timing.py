@@ -19,6 +19,8 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.serving import served
+
 Answer = Callable[[str, int], web.Response]
 """What a receiver answers to a job, of which this is the so manieth delivery."""
 
@@ -47,14 +49,9 @@ class Arrivals:
         """Take deliveries while the block runs."""
         application = web.Application()
         application.router.add_post("/{channel}", self._take)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-        self._url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        try:
+        async with served(application, backlog=1024, shutdown_timeout=0.1) as server:
+            self._url = f"{server}/"
             yield self
-        finally:
-            await runner.cleanup()
 
     def channel(self, name: str, **more: Any) -> dict[str, Any]:
         """A channel that leads here."""

@@ -28,6 +28,7 @@ from tests.metrics import Scrape
 from tests.observability.product import Product
 from tests.pod import free_port
 from tests.receivers import Receivers
+from tests.serving import served
 
 CAPACITY = 60
 WORKERS = 8
@@ -54,26 +55,22 @@ class Destinations:
 
     def __init__(self) -> None:
         self._released = asyncio.Event()
-        self._port = 0
+        self._server = ""
 
     def url(self, mood: str) -> str:
         """Where deliveries end in this way."""
-        return f"http://127.0.0.1:{self._port}/{mood}"
+        return f"{self._server}/{mood}"
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen, and let everything go in the end."""
         application = web.Application()
         application.add_routes([web.post("/{mood}", self._answer)])
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
-        try:
-            yield
-        finally:
-            self.release()
-            await runner.cleanup()
+        async with served(application) as self._server:
+            try:
+                yield
+            finally:
+                self.release()
 
     def release(self) -> None:
         """Let what is held go, and hold nothing any more."""

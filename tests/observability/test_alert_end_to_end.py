@@ -27,6 +27,7 @@ from tests.dispatcher.dispatcher_process import DispatcherProcess
 from tests.observability.load import MONITORING, Destinations
 from tests.observability.product import Product
 from tests.observability.servers import alertmanager, built, prometheus
+from tests.serving import served
 
 pytestmark = pytest.mark.prometheus
 
@@ -50,25 +51,19 @@ class Inbox:
     def __init__(self) -> None:
         self.told: Told = Counter()
         self._arrived = asyncio.Condition()
-        self._port = 0
+        self._server = ""
 
     def url(self, who: str) -> str:
         """Where to tell someone."""
-        return f"http://127.0.0.1:{self._port}/{who}"
+        return f"{self._server}/{who}"
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Take what comes."""
         application = web.Application()
         application.add_routes([web.post("/{who}", self._take)])
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
-        try:
+        async with served(application) as self._server:
             yield
-        finally:
-            await runner.cleanup()
 
     async def until(self, told: Told) -> None:
         """Wait until this much has been told, or more."""
