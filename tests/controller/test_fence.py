@@ -10,11 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from kubernetes import client
 from prometheus_client import CollectorRegistry
 
 from notification_operator.cluster import Cluster
-from notification_operator.credentials import Credentials
+from notification_operator.credentials import Credentials, Identity
 from notification_operator.errors import NotLeadingError
 from notification_operator.fence import Fence
 from notification_operator.kinds import SERVICE
@@ -33,10 +32,9 @@ def listener() -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def connected(listener: socket.socket, fence: Fence) -> AsyncIterator[Cluster]:
-    configuration = client.Configuration()
-    configuration.host = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    identity = Identity(f"http://127.0.0.1:{listener.getsockname()[1]}")
     metrics = OperatorMetrics(CollectorRegistry())
-    async with Cluster(Credentials(configuration), metrics, fence) as cluster:
+    async with Cluster(Credentials(identity), metrics, fence) as cluster:
         yield cluster
 
 

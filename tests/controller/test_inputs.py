@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from kubernetes import client
 from prometheus_client import CollectorRegistry
 
 from notification_operator import inputs
 from notification_operator.cluster import Cluster
-from notification_operator.credentials import Credentials
+from notification_operator.credentials import Credentials, Identity
 from notification_operator.fence import Fence
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.source_secrets import SourceSecrets
@@ -28,7 +27,7 @@ class Given(SourceSecrets):
 
     def __init__(self, value: bytes) -> None:
         metrics = OperatorMetrics(CollectorRegistry())
-        cluster = Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0))
+        cluster = Cluster(Credentials(Identity("http://127.0.0.1:1")), metrics, Fence(lambda: 0.0))
         super().__init__(asyncio.TaskGroup(), cluster, metrics, lambda _: None)
         self._value = value
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from notification_operator import __main__ as command
-from notification_operator.credentials import Credentials
+from notification_operator.credentials import Credentials, pod
 from notification_operator.settings import Settings
 
 
@@ -26,7 +26,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
             pass
 
     monkeypatch.setattr("notification_operator.run.Operator", Operator)
-    monkeypatch.setattr(command, "_POD_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(pod, "FOLDER", tmp_path)
     monkeypatch.setattr(Credentials, "load", lambda _: None)
     return settings
 

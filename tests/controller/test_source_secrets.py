@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from kubernetes import client
 from prometheus_client import CollectorRegistry
 
 from notification_operator.cluster import Cluster
-from notification_operator.credentials import Credentials
+from notification_operator.credentials import Credentials, Identity
 from notification_operator.fence import Fence
 from notification_operator.kinds import SECRET
 from notification_operator.metrics import OperatorMetrics
@@ -21,7 +20,7 @@ from notification_operator.watching import Watch
 @pytest.mark.parametrize("later", range(6))
 async def test_a_cancellation_beside_the_first_list_is_not_lost(later: int) -> None:
     metrics = OperatorMetrics(CollectorRegistry())
-    cluster = Cluster(Credentials(client.Configuration()), metrics, Fence(lambda: 0.0))
+    cluster = Cluster(Credentials(Identity("http://127.0.0.1:1")), metrics, Fence(lambda: 0.0))
     secrets = SourceSecrets(asyncio.TaskGroup(), cluster, metrics, lambda _: None)
     store = Store(lambda _: None)
     watch = Watch(cluster, metrics, SECRET, store)

@@ -11,7 +11,7 @@ import uvloop
 
 from notification_dispatcher import logs
 from notification_operator import __version__, run
-from notification_operator.credentials import Credentials
+from notification_operator.credentials import Credentials, pod
 from notification_operator.errors import OperatorError
 from notification_operator.naming import OPERATOR
 from notification_operator.offline import commands
@@ -23,9 +23,6 @@ _CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
 }
-
-# Every pod with a service account's token has this file.
-_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @click.group(context_settings=_CONTEXT)
@@ -142,7 +139,7 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
     """
     if namespaces and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces exclude each other: give one of them.")
-    own_namespace = _pod_namespace() if kubeconfig is None else None
+    own_namespace = pod.namespace() if kubeconfig is None else None
     if leader_elect is None:
         leader_elect = own_namespace is not None
     lease_namespace = lease_namespace or own_namespace or next(iter(namespaces), "")
@@ -170,14 +167,6 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
 
 for _command in (commands.validate, commands.render, dev):
     main.add_command(_command)
-
-
-def _pod_namespace() -> str | None:
-    """The namespace of the pod that this runs in; None outside a pod."""
-    try:
-        return _POD_NAMESPACE.read_text().strip() or None
-    except OSError:
-        return None
 
 
 if __name__ == "__main__":

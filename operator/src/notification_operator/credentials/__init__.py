@@ -1,28 +1,31 @@
-"""Where the API server is and how to prove who we are: from a kubeconfig (exec plugins included) or from the pod.
+"""Where the API server is and how to prove who we are: from a kubeconfig, or from the pod's own account.
 
-The `kubernetes` package does the reading and the rotation of tokens. `cluster` sends what comes out of it, and
-`handlers` hands the same to kopf.
+`cluster` sends what comes out of it, and `handlers` hands the same to kopf.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from pathlib import Path
 
-from kubernetes import client, config
-
+from notification_operator.credentials import pod
+from notification_operator.credentials.identity import Identity
 from notification_operator.errors import SettingsError, TransientError
 
+__all__ = ["Credentials", "Identity", "pod"]
+
 _TOKEN_CHECKED_EVERY = 15.0  # seconds; a projected token is replaced long before it expires
+_DEFAULT_KUBECONFIG = "~/.kube/config"
 
 
 class Credentials:
     """One cluster's address, trust and identity."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
-        self._configuration = configuration
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
         self._token: str | None = None
         self._token_checked = float("-inf")
 
@@ -32,47 +35,42 @@ class Credentials:
 
         Raises SettingsError when there is none, or it cannot be read.
         """
-        configuration = client.Configuration()
+        files = _default_kubeconfigs() if kubeconfig is None else str(kubeconfig)
+        if files is None:
+            return cls(pod.identity())
         try:
-            if kubeconfig is not None:
-                config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=str(kubeconfig), client_configuration=configuration
-                )
-            else:
-                config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError, TypeError) as error:
+            # Only here: the package is an extra, and takes 20 MB of memory that a pod has better uses for.
+            from notification_operator.credentials import kubeconfigs  # noqa: PLC0415
+        except ImportError as error:
             raise SettingsError(
-                f"no way to reach a cluster: {error}. Name a kubeconfig with --kubeconfig or KUBECONFIG, "
-                "or run inside a cluster with a service account."
+                "reading a kubeconfig needs the extra `kubeconfig`: pip install 'plannivo-notifications[kubeconfig]'."
             ) from error
-        return cls(configuration)
+        return cls(kubeconfigs.identity(files))
 
     @property
     def server(self) -> str:
         """Base URL of the API server."""
-        return str(self._configuration.host).rstrip("/")
+        return self._identity.server
 
     @property
     def ca_path(self) -> str | None:
         """File of the certificate authority, None for the system's own."""
-        return self._configuration.ssl_ca_cert or None
+        return self._identity.ca_path
 
     @property
     def certificate(self) -> tuple[str, str] | None:
         """Files of the client certificate and its key."""
-        certificate, key = self._configuration.cert_file, self._configuration.key_file
-        return (certificate, key) if certificate and key else None
+        return self._identity.certificate
 
     @property
     def insecure(self) -> bool:
         """The user asked not to verify the server."""
-        return not self._configuration.verify_ssl
+        return self._identity.insecure
 
     @property
     def basic_auth(self) -> tuple[str, str] | None:
         """User name and password, where the kubeconfig has them."""
-        user, password = self._configuration.username, self._configuration.password
-        return (user, password) if user and password else None
+        return self._identity.basic_auth
 
     def ssl_context(self) -> ssl.SSLContext:
         """What the connections are made with."""
@@ -89,7 +87,7 @@ class Credentials:
         if time.monotonic() - self._token_checked >= _TOKEN_CHECKED_EVERY:
             try:
                 # An exec plugin is a process of its own, and may take seconds.
-                self._token = await asyncio.to_thread(self._read_token)
+                self._token = await asyncio.to_thread(self._identity.read_token)
             except Exception as error:  # a plugin may raise anything, and a token's file be empty for a moment
                 raise TransientError(f"the bearer token cannot be read: {type(error).__name__}") from error
             self._token_checked = time.monotonic()
@@ -99,8 +97,9 @@ class Credentials:
         """The server did not accept it: read it again at the next request."""
         self._token_checked = float("-inf")
 
-    def _read_token(self) -> str | None:
-        # Newer versions of the package call it BearerToken, older ones authorization.
-        header = self._configuration.get_api_key_with_prefix("BearerToken", "authorization")
-        # "Bearer x" from a kubeconfig, "bearer x" from a pod.
-        return str(header).rpartition(" ")[2] if header else None
+
+def _default_kubeconfigs() -> str | None:
+    """Where kubectl would look: one file, or several with colons between them; None when none of them is there."""
+    named = os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
+    there = any(Path(file).expanduser().exists() for file in named.split(os.pathsep) if file)
+    return named if there else None
