@@ -16,8 +16,10 @@ from typing import Self
 import httpx
 
 from tests.cluster import Cluster, ClusterError
+from tests.in_pod import Account
 from tests.pod import free_port
 
+ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 30.0
 
 
@@ -33,12 +35,20 @@ class OperatorProcess:
         level: str = "info",
         options: Sequence[str] = (),
         kubeconfig: Path | None = None,
+        account: Account | None = None,
     ) -> None:
+        """With `account` it runs as in a pod; else with a kubeconfig, the cluster's own if none is named."""
         self.log = log
         self.port = free_port()
+        # Nothing of the user's: what it needs comes by flags.
+        self._variables = {"PATH": os.environ["PATH"], **(account.variables if account else {})}
+        if account is None:
+            program = [str(Path(sys.executable).with_name("notification-operator")), "run"]
+            program += ["--kubeconfig", str(kubeconfig or cluster.kubeconfig)]
+        else:
+            program = [sys.executable, "-m", "tests.in_pod", str(account.folder), "run"]
         self._command = [
-            *(str(Path(sys.executable).with_name("notification-operator")), "run"),
-            *("--kubeconfig", str(kubeconfig or cluster.kubeconfig)),
+            *program,
             *(() if namespace is None else ("--namespace", namespace)),
             *("--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)),
             *("--log-format", "json", "--log-level", level),
@@ -68,9 +78,8 @@ class OperatorProcess:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it, whatever becomes of it."""
         with self.log.open("ab") as output:
-            # Nothing of the user's: what it needs comes by flags.
             self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
+                self._command, stdout=output, stderr=subprocess.STDOUT, env=self._variables, cwd=ROOT
             )
         return self._process
 

@@ -16,9 +16,10 @@ from typing import Any
 from bench.dispatcher.processes import BenchError, cpu_seconds
 from bench.dispatcher.record import rss_mib, waited
 from bench.operator.api import Api
-from bench.operator.work import EACH, IMAGE, KINDS, NAME, children
+from bench.operator.work import ACCOUNT, EACH, IMAGE, KINDS, NAME, children
 from notification_operator.kinds import PIPELINE, Kind
 from notification_operator.naming import PIPELINE_LABEL
+from tests import in_pod
 from tests.cluster import Cluster
 from tests.controller.pipelines import manifest
 from tests.operator_process import OperatorProcess
@@ -38,7 +39,10 @@ def measure(cluster: Cluster, scratch: Path, pipelines: int, singles: int) -> Fi
     """Everything about an operator that finds so many pipelines which nobody has looked at."""
     log = scratch / "operator.log"
     log.unlink(missing_ok=True)
-    operator = OperatorProcess(cluster, NAME, log, options=("--dispatcher-image", IMAGE))
+    # One at a time, and nobody to agree with: what it writes is for the pipelines alone.
+    options = ("--dispatcher-image", IMAGE, "--no-leader-elect")
+    account = in_pod.account(cluster, NAME, ACCOUNT, scratch / "account")
+    operator = OperatorProcess(cluster, NAME, log, options=options, account=account)
     with _running(operator) as process:
         figures = _cold(cluster, operator, process, pipelines)
         _until_quiet(operator)

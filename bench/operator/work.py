@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +24,16 @@ from notification_operator.kinds import (
     SERVICE_ACCOUNT,
     SERVICE_MONITOR,
 )
-from notification_operator.naming import PIPELINE_LABEL
+from notification_operator.naming import OPERATOR, PIPELINE_LABEL
 from notification_operator.resources.base import Context
 from tests.cluster import Cluster, install_crds, install_prometheus_crds, remove, running_cluster
+from tests.controller import accounts
 from tests.controller.pipelines import manifest
 
 NAME = "bench"
 """The namespace."""
+ACCOUNT = OPERATOR
+"""The operator's account there."""
 EACH = 8
 """Children of each of these pipelines, a ConfigMap of settings and one of the dashboard among them."""
 KINDS = (SERVICE_ACCOUNT, CONFIG_MAP, SECRET, SERVICE, DEPLOYMENT, SERVICE_MONITOR, PROMETHEUS_RULE)
@@ -48,9 +52,17 @@ def cluster_with(pipelines: int, folder: Path) -> Iterator[Cluster]:
             install_crds(cluster, sorted((ROOT / "crds").glob("*.yaml")))
             install_prometheus_crds(cluster)
             asyncio.run(_fill(cluster, pipelines))
+            _install_permissions(cluster)
             yield cluster
     finally:
         remove(folder)
+
+
+def _install_permissions(cluster: Cluster) -> None:
+    """Give the operator its account, with the rights that we ship for one namespace."""
+    for file in ("account.yaml", "namespaced.yaml"):
+        for one in accounts.shipped(file, NAME):
+            cluster.apply(json.dumps(one), NAME)
 
 
 async def _fill(cluster: Cluster, pipelines: int) -> None:

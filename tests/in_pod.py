@@ -1,0 +1,58 @@
+"""The operator as a pod has it: a service account's folder instead of a kubeconfig, and no package that reads one.
+
+`python -m tests.in_pod FOLDER ARGUMENTS…` is `notification-operator ARGUMENTS…` with that folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.cluster import Cluster
+
+_LIFETIME = "12h"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the kubelet gives a pod of its account."""
+
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def account(cluster: Cluster, namespace: str, name: str, folder: Path) -> Account:
+    """Write what the kubelet would mount for this service account."""
+    config = yaml.safe_load(cluster.run_kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    api = config["clusters"][0]["cluster"]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "token").write_text(
+        cluster.run_kubectl("-n", namespace, "create", "token", name, f"--duration={_LIFETIME}")
+    )
+    (folder / "ca.crt").write_bytes(b64decode(api["certificate-authority-data"]))
+    (folder / "namespace").write_text(namespace)
+    address = urlsplit(api["server"])
+    variables = {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
+    # Nobody's ~/.kube/config: a pod has none.
+    return Account(folder, variables | {"HOME": str(folder)})
+
+
+def main() -> None:
+    """Run the operator's command."""
+    # What an image without the extra says to whoever imports it: kopf would, and so would we for a kubeconfig.
+    sys.modules["kubernetes"] = None  # type: ignore[assignment]
+    from notification_operator.__main__ import main as command  # noqa: PLC0415  once the package is gone
+    from notification_operator.credentials import pod  # noqa: PLC0415
+
+    pod.FOLDER = Path(sys.argv[1])
+    command(args=sys.argv[2:], prog_name="notification-operator")
+
+
+if __name__ == "__main__":
+    main()
