@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from notification_operator.naming import PIPELINE_LABEL
 from notification_operator.store import ObjectMeta, Store, head
 
 
@@ -89,15 +90,17 @@ def test_what_a_new_list_lacks_vanished_unseen() -> None:
 
 def labelled(name: str, value: str, *, version: int = 1, namespace: str = "n", uid: str = "") -> bytes:
     metadata = {"name": name, "namespace": namespace, "uid": uid or name, "resourceVersion": str(version)}
-    return json.dumps({"metadata": {**metadata, "labels": {"of": value}}, "spec": {"long": "x" * 100}}).encode()
+    return json.dumps(
+        {"metadata": {**metadata, "labels": {PIPELINE_LABEL: value, "app": "x"}}, "spec": {"long": "x" * 100}}
+    ).encode()
 
 
 def names(kept: Store, value: str, namespace: str = "n") -> list[str]:
-    return sorted(stored.meta.name for stored in kept.grouped(namespace, value))
+    return sorted(stored.meta.name for stored in kept.of(namespace, value))
 
 
-def test_objects_are_found_by_the_value_of_their_label() -> None:
-    kept = Store(lambda _: None, group="of")
+def test_objects_are_found_by_their_pipeline() -> None:
+    kept = Store(lambda _: None, by_pipeline=True)
     for content_of in (labelled("a", "one"), labelled("b", "one"), labelled("c", "two")):
         kept.put(content_of)
     kept.put(labelled("d", "one", namespace="other"))
@@ -120,4 +123,4 @@ def test_only_what_is_worth_it_is_kept() -> None:
     found = kept.get("n", "a")
     assert found is not None
     assert "spec" not in found.decoded()
-    assert found.meta.labels == {"of": "one"}
+    assert found.meta.labels.pipeline == "one"

@@ -144,7 +144,7 @@ class Reconciler:
     def _pods(self, key: Key) -> list[Pod] | None:
         if isinstance(self._watches.failure(POD), ForbiddenError):
             return None
-        return [pods.read(stored.content) for stored in self._watches.store(POD).grouped(*key)]
+        return [pods.read(stored.content) for stored in self._watches.store(POD).of(*key)]
 
     async def _monitoring(self, key: Key, pipeline: Pipeline) -> Condition:
         """The verdict on who picks up the ServiceMonitor and the PrometheusRule, as both are."""

@@ -178,7 +178,7 @@ class Operator:
             changed = self._rollout_moved if kind is DEPLOYMENT else self._child_changed
             trim = compare.trimmed if kind is CONFIG_MAP else bytes
             watches.add(kind, ours, Store(changed, trim=trim), self._requeue_all)
-        own_pods = Store(self._rollout_moved, trim=pods.trimmed, group=naming.PIPELINE_LABEL)
+        own_pods = Store(self._rollout_moved, trim=pods.trimmed, by_pipeline=True)
         watches.add(POD, ours, own_pods, self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
             watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
@@ -224,13 +224,13 @@ class Operator:
         self._enqueue(key)
 
     def _child_changed(self, meta: ObjectMeta) -> None:
-        key = Key(meta.namespace, meta.labels.get(naming.PIPELINE_LABEL, ""))
+        key = Key(meta.namespace, meta.labels.pipeline)
         # What a pipeline that is gone has left is the garbage collector's.
         if key in self._pipelines:
             self._enqueue(key)
 
     def _rollout_moved(self, meta: ObjectMeta) -> None:
-        key = Key(meta.namespace, meta.labels.get(naming.PIPELINE_LABEL, ""))
+        key = Key(meta.namespace, meta.labels.pipeline)
         if key in self._pipelines and self._queue is not None:
             self._queue.add_after(key, _ROLLOUT_SECONDS)
 
