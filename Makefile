@@ -35,8 +35,8 @@ test: lint ## All of it: lint, types, layout, unit, contract and cluster tests
 	@$(BIN)/pytest $(PYTEST_FLAGS)
 
 .PHONY: check
-check: lint ## The quick part: the same without a cluster, without Prometheus and without faults
-	@$(BIN)/pytest -m "not cluster and not prometheus and not faults" -q $(PYTEST_FLAGS)
+check: lint ## The quick part: the same without a cluster, Prometheus, helm and faults
+	@$(BIN)/pytest -m "not cluster and not prometheus and not helm and not faults" -q $(PYTEST_FLAGS)
 
 .PHONY: test-faults
 test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump, a failing API server (FAULT_SEED repeats a run)
@@ -55,10 +55,10 @@ format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix
 
 .PHONY: generate
-generate: $(READY) ## Write what is generated: the CRD and its reference, the permissions, the fleet's dashboard
+generate: $(READY) ## Write what is generated: the CRD and its reference, chart and kustomize files, the fleet's dashboard
 	@$(BIN)/python -m notification_operator.crd crds
 	@$(BIN)/python -m notification_operator.reference docs/reference/notificationpipeline.md
-	@$(BIN)/python -m notification_operator.permissions deploy/rbac
+	@$(BIN)/python -m tests.deploy
 	@$(BIN)/python -m notification_operator.dashboards grafana/notification-dashboard.json
 
 .PHONY: lock

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError, Mode, install_crds, install_prometheus_crds, remove, running_cluster
 from tests.cluster.binaries import Places, ensure
-from tests.cluster.catalog import CONTROL_PLANE, WATCHERS
+from tests.cluster.catalog import CONTROL_PLANE, DEPLOYERS, WATCHERS
 from tests.cluster.locks import private_dir
 from tests.cluster.progress import Progress
 from tests.postgres import PostgresServer, postgres_server
@@ -33,10 +33,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the cluster and what breaks things, before -m is applied."""
+    """Mark what needs the cluster or helm and what breaks things, before -m is applied."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
+        if "helm" in getattr(item, "fixturenames", ()):
+            item.add_marker("helm")
         if FAULTS in item.path.parents:
             item.add_marker("faults")
 
@@ -49,6 +51,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         needed.update(CONTROL_PLANE)
     if any(item.get_closest_marker("prometheus") for item in items):
         needed.update(WATCHERS)
+    if any(item.get_closest_marker("helm") for item in items):
+        needed.update(DEPLOYERS)
     if any("toxiproxy" in getattr(item, "fixturenames", ()) for item in items):
         needed.add("toxiproxy-server")
     if not needed or session.config.option.collectonly:

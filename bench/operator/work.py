@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,17 +51,10 @@ def cluster_with(pipelines: int, folder: Path) -> Iterator[Cluster]:
             install_crds(cluster, sorted((ROOT / "crds").glob("*.yaml")))
             install_prometheus_crds(cluster)
             asyncio.run(_fill(cluster, pipelines))
-            _install_permissions(cluster)
+            accounts.install(cluster, NAME, NAME)
             yield cluster
     finally:
         remove(folder)
-
-
-def _install_permissions(cluster: Cluster) -> None:
-    """Give the operator its account, with the rights that we ship for one namespace."""
-    for file in ("account.yaml", "namespaced.yaml"):
-        for one in accounts.shipped(file, NAME):
-            cluster.apply(json.dumps(one), NAME)
 
 
 async def _fill(cluster: Cluster, pipelines: int) -> None:

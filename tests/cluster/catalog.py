@@ -23,6 +23,9 @@ PROMETHEUS = "github.com/prometheus/prometheus"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 KEDA = "github.com/kedacore/keda/v2"
 TOXIPROXY = "github.com/Shopify/toxiproxy/v2"
+HELM = "helm.sh/helm/v4"
+KUBECONFORM = "github.com/yannh/kubeconform"
+KUBE_SCORE = "github.com/zegl/kube-score"
 
 # Without these an API server built from its module reports v0.0.0.
 KUBERNETES_STAMPS = (
@@ -93,9 +96,36 @@ _TOXIPROXY = Binary(
     TOXIPROXY,
     stamps=((f"{TOXIPROXY}.Version", "{version}"),),
 )
+_DEPLOYERS = (
+    # It names the Kubernetes that a chart is rendered for, where nobody does, by the client library it is built with.
+    Binary(
+        "helm",
+        "helm",
+        f"{HELM}/cmd/helm",
+        HELM,
+        ("version",),
+        ((f"{HELM}/internal/version.version", "v{version}"),),
+    ),
+    Binary(
+        "kubeconform",
+        "kubeconform",
+        f"{KUBECONFORM}/cmd/kubeconform",
+        KUBECONFORM,
+        ("-v",),
+        (("main.version", "v{version}"),),
+    ),
+    Binary(
+        "kube-score",
+        "kube-score",
+        f"{KUBE_SCORE}/cmd/kube-score",
+        KUBE_SCORE,
+        ("version",),
+        (("main.version", "{version}"),),
+    ),
+)
 
 BINARIES: Mapping[str, Binary] = MappingProxyType(
-    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, _TOXIPROXY)}
+    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, _TOXIPROXY, *_DEPLOYERS)}
 )
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
@@ -103,6 +133,9 @@ CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
 
 WATCHERS = tuple(binary.name for binary in _WATCHERS)
 """What the tests of boards and alerts need."""
+
+DEPLOYERS = tuple(binary.name for binary in _DEPLOYERS)
+"""What the tests of the chart install with, and judge it by."""
 
 
 def pinned_version(go_mod: Path, module: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from notification_operator.naming import OPERATOR
 from tests.cluster import Cluster
 
-SHIPPED = Path(__file__).parents[2] / "deploy" / "rbac"
+_SHIPPED = Path(__file__).parents[2] / "deploy" / "kustomize"
+_OVERLAYS = {False: "single-namespace", True: "cluster-wide"}
 
 
 def account(cluster: Cluster, namespace: str, folder: Path) -> Path:
@@ -34,22 +36,30 @@ def kubeconfig(cluster: Cluster, token: str, path: Path) -> Path:
     return path
 
 
-def shipped(file: str, home: str) -> list[dict[str, Any]]:
-    """The objects of a file that we ship, for an operator that is installed in this namespace.
+def install(cluster: Cluster, home: str, namespace: str, *, everywhere: bool = False) -> None:
+    """Give an operator that is at home in one namespace its account, with the rights that we ship for another, or all.
 
-    What belongs to no namespace is named after it, so that it touches no operator that the cluster has already.
+    What belongs to no namespace is named after its home, so that it touches no operator that the cluster has already.
     """
-    objects: list[dict[str, Any]] = list(yaml.safe_load_all((SHIPPED / file).read_text()))
-    for one in objects:
-        if "namespace" in one["metadata"]:
-            one["metadata"]["namespace"] = home
+    for one in _shipped(everywhere=everywhere):
+        metadata = one["metadata"]
+        if "namespace" in metadata:
+            metadata["namespace"] = home if metadata["namespace"] == OPERATOR else namespace
         if one["kind"].startswith("Cluster"):
-            one["metadata"]["name"] = home
+            metadata["name"] = home
         if one.get("roleRef", {}).get("kind") == "ClusterRole":
             one["roleRef"]["name"] = home
         for subject in one.get("subjects", []):
             subject["namespace"] = home
-    return objects
+        cluster.run_kubectl("apply", "-f", "-", stdin=json.dumps(one))
+
+
+def _shipped(*, everywhere: bool) -> Iterator[dict[str, Any]]:
+    """The account and its rights, for the pipelines of one namespace or of all."""
+    for one in yaml.safe_load_all((_SHIPPED / "base" / "operator.yaml").read_text()):
+        if one["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
+            yield one
+    yield from yaml.safe_load_all((_SHIPPED / "overlays" / _OVERLAYS[everywhere] / "permissions.yaml").read_text())
 
 
 def grant(cluster: Cluster, namespace: str, *rules: Mapping[str, Any]) -> None:

@@ -91,12 +91,8 @@ def resource(kind: Kind) -> str:
 def installed(request: pytest.FixtureRequest, cluster: Cluster, namespace: str) -> Iterator[Installed]:
     home, everywhere = f"{namespace}-home", request.param == "cluster"
     cluster.run_kubectl("create", "namespace", home)
-    objects = [*accounts.shipped("account.yaml", home), *accounts.shipped(f"{request.param}.yaml", home)]
     try:
-        for one in objects:
-            cluster.run_kubectl(
-                "-n", one["metadata"].get("namespace", namespace), "apply", "-f", "-", stdin=json.dumps(one)
-            )
+        accounts.install(cluster, home, namespace, everywhere=everywhere)
         yield Installed(cluster, home, namespace, everywhere)
     finally:
         if everywhere:
