@@ -1,0 +1,199 @@
+"""The chart on a cluster that has never seen it: installed, upgraded and uninstalled by helm, beside a real operator.
+
+The pods are fake; what they would run runs here, with the arguments of the Deployment and the account of the release.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notification_operator import crd
+from notification_operator.naming import TEMPLATE_ANNOTATION
+from tests import in_pod
+from tests.cluster import Cluster, Mode, remove, running_cluster
+from tests.cluster.locks import private_dir
+from tests.cluster.progress import Progress
+from tests.controller.pipelines import apply, eventually, get, manifest, ready, slack_secret
+from tests.deploy.helm import CHART, NAME, ROOT, Helm
+from tests.operator_process import OperatorProcess
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm]
+
+USERS = "plannivo"
+CRD = ("CustomResourceDefinition", "", "notificationpipelines.notifications.plannivo.io")
+PINNED = {"image": "registry.example.com/dispatcher:1"}
+WAIT = ("--wait", "--timeout", "100s")
+_DERIVED = {
+    "events",
+    "events.events.k8s.io",
+    "apiservices.apiregistration.k8s.io",
+    "ipaddresses.networking.k8s.io",
+}
+"""What the cluster makes of other objects by itself."""
+
+Inventory = set[tuple[str, str, str]]
+"""Kind, namespace and name."""
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Cluster]:
+    """A cluster as a platform team has it: a namespace that enforces the restricted standard, and one of a team."""
+    with private_dir(ROOT / "build" / "bare-cluster", remove, Progress()) as folder:
+        try:
+            with running_cluster(folder, Mode.KWOK) as running:
+                for name in (NAME, USERS):
+                    running.run_kubectl("create", "namespace", name)
+                    running.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
+                    running.run_kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+                slack_secret(running, USERS)
+                yield running
+        finally:
+            remove(folder)
+
+
+@pytest.fixture
+def cluster_helm(bare: Cluster) -> Iterator[Helm]:
+    """helm on it. Nothing of the test is left behind."""
+    yield Helm(bare)
+    bare.run_kubectl("delete", "crd", CRD[2], "--ignore-not-found")
+    if Helm(bare).run("list", "--namespace", NAME, "--short").strip():
+        Helm(bare).run("uninstall", NAME, "--namespace", NAME)
+
+
+def inventory(cluster: Cluster) -> Inventory:
+    """Everything that the cluster has."""
+    listed = set(cluster.run_kubectl("api-resources", "--verbs=list", "-o", "name").split())
+    names = ",".join(sorted(listed - _DERIVED))
+    line = '{range .items[*]}{.kind}|{.metadata.namespace}|{.metadata.name}{"\\n"}{end}'
+    found = [line.split("|") for line in cluster.run_kubectl("get", names, "-A", "-o", f"jsonpath={line}").splitlines()]
+    return {(kind, namespace, name) for kind, namespace, name in found}
+
+
+def install(helm: Helm, chart: Path, *args: str) -> None:
+    helm.run("upgrade", "--install", NAME, chart, "--namespace", NAME, *WAIT, *args)
+
+
+def operator(cluster: Cluster, folder: Path) -> OperatorProcess:
+    """What one of the release's pods would run."""
+    container = get(cluster, NAME, "deployment", NAME)["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"][0] == "run"
+    options = [one for one in container["args"][1:] if not one.startswith("--metrics-port")]
+    account = in_pod.account(cluster, NAME, NAME, folder / "account")
+    return OperatorProcess(cluster, None, folder / "operator.log", options=options, account=account)
+
+
+def test_uninstalling_leaves_what_people_made_and_the_definition(
+    bare: Cluster, cluster_helm: Helm, tmp_path: Path
+) -> None:
+    before = inventory(bare)
+    install(cluster_helm, CHART)
+    own = inventory(bare) - before
+    assert {("Deployment", NAME, NAME), ("Lease", NAME, NAME), CRD} <= own
+    assert {namespace for _, namespace, _ in own} == {NAME, ""}
+    assert len([one for one in own if one[0] == "Pod"]) == 2
+    with operator(bare, tmp_path) as running:
+        apply(bare, USERS, manifest("booking"))
+        eventually(lambda: get(bare, USERS, "deployment", "booking"), "its dispatchers")
+        made = {one for one in inventory(bare) if one[1] == USERS} - before
+        cluster_helm.run("uninstall", NAME, "--namespace", NAME, *WAIT)
+        running.stop()
+    assert {one[0] for one in made} >= {"NotificationPipeline", "Deployment", "Service", "ConfigMap"}
+
+    def left() -> Inventory:
+        return inventory(bare) - before
+
+    eventually(lambda: {one for one in left() if one[1] != USERS} == {CRD}, "all of the release is gone")
+    assert {one for one in made if one[0] != "Pod"} <= left()
+    bare.run_kubectl("-n", USERS, "delete", "npl", "booking")
+    eventually(lambda: left() == {CRD}, "the pipeline's children go, though no operator runs")
+
+
+def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
+    bare: Cluster, cluster_helm: Helm, tmp_path: Path
+) -> None:
+    install(cluster_helm, previous_chart(tmp_path))
+    with operator(bare, tmp_path):
+        apply(bare, USERS, manifest("pinned", **PINNED))
+        apply(bare, USERS, manifest("booking"))
+        for name in ("pinned", "booking"):
+            ready(bare, USERS, name)
+        before = snapshot(bare)
+        install(cluster_helm, CHART)
+    assert definition(bare) == wanted_definition()
+    with operator(bare, tmp_path) as upgraded:
+        eventually(upgraded.leads, "the new one works")
+        image = f"plannivo/notification-dispatcher:{chart_version(CHART)}"
+        eventually(lambda: dispatcher(bare, "booking")["image"] == image, "it looked at its pipelines")
+        ready(bare, USERS, "booking")
+        after = snapshot(bare)
+    assert after == before
+
+
+def previous_chart(folder: Path) -> Path:
+    """The chart of the last release; before there is one, today's as an older one, with an older definition."""
+    tags = git("tag", "--list", "v*", "--sort=-version:refname").split()
+    if tags:
+        archive = subprocess.run(
+            ["git", "archive", tags[0], CHART.relative_to(ROOT)], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        )
+        subprocess.run(["tar", "--extract", "--directory", folder], input=archive.stdout, check=True)
+        return folder / CHART.relative_to(ROOT)
+    chart = shutil.copytree(CHART, folder / "previous")
+    replace(chart / "Chart.yaml", chart_version(CHART), "0.0.9")
+    replace(chart / "templates" / "crds.yaml", "    categories:\n    - all\n", "")
+    return chart
+
+
+def git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def chart_version(chart: Path) -> str:
+    found = re.search(r"^version: (\S+)$", (chart / "Chart.yaml").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def definition(cluster: Cluster) -> dict[str, Any]:
+    """What the cluster serves."""
+    spec = cluster.get_json("crd", CRD[2])["spec"]
+    return {"names": spec["names"], "versions": spec["versions"]}
+
+
+def wanted_definition() -> dict[str, Any]:
+    spec = json.loads(json.dumps(crd.definition()))["spec"]
+    return {"names": spec["names"], "versions": spec["versions"]}
+
+
+def dispatcher(cluster: Cluster, name: str) -> dict[str, Any]:
+    container: dict[str, Any] = get(cluster, USERS, "deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+def snapshot(cluster: Cluster) -> dict[tuple[str, str], Any]:
+    """Pipelines as people wrote them, and their pods' templates, but for the image that comes with the operator."""
+    found: dict[tuple[str, str], Any] = {}
+    for kind in ("npl", "deployment"):
+        for one in cluster.get_json(kind, "-n", USERS)["items"]:
+            spec, name = one["spec"], one["metadata"]["name"]
+            found[kind, name] = spec
+            if kind == "deployment" and name != "pinned":
+                del spec["template"]["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+                del spec["template"]["spec"]["containers"][0]["image"]
+            else:
+                found[kind, f"{name}: generation"] = one["metadata"]["generation"]
+    return found
