@@ -38,11 +38,16 @@ class Helm:
 
     def run(self, *args: str | Path, stdin: str = "") -> str:
         """Run it; its standard output. Raises HelmError with what it said otherwise."""
-        program = ensure(["helm"], Places.from_environment(), Progress())["helm"]
         with tempfile.TemporaryDirectory() as home:
             env = {"HOME": home, "PATH": "", "KUBECONFIG": str(self.cluster.kubeconfig) if self.cluster else "none"}
             answer = subprocess.run(
-                [program, *args], env=env, input=stdin, capture_output=True, text=True, timeout=SECONDS, check=False
+                [program("helm"), *args],
+                env=env,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
             )
         if answer.returncode != 0:
             raise HelmError(answer.stderr.strip() or answer.stdout.strip())
@@ -59,6 +64,11 @@ class Helm:
     def objects(self, values: Mapping[str, Any] | None = None, **how: Any) -> list[Object]:
         """The same, as objects."""
         return parsed(self.template(values, **how))
+
+
+def program(name: str) -> str:
+    """The path of one of the pinned programs."""
+    return str(ensure([name], Places.from_environment(), Progress())[name])
 
 
 def parsed(text: str) -> list[Object]:

@@ -18,16 +18,14 @@ import pytest
 from notification_operator import crd
 from notification_operator.naming import TEMPLATE_ANNOTATION
 from tests import in_pod
-from tests.cluster import Cluster, Mode, remove, running_cluster
-from tests.cluster.locks import private_dir
-from tests.cluster.progress import Progress
-from tests.controller.pipelines import apply, eventually, get, manifest, ready, slack_secret
+from tests.cluster import Cluster
+from tests.controller.pipelines import apply, eventually, get, manifest, ready
+from tests.deploy.conftest import TEAM
 from tests.deploy.helm import CHART, NAME, ROOT, Helm
 from tests.operator_process import OperatorProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
-USERS = "plannivo"
 CRD = ("CustomResourceDefinition", "", "notificationpipelines.notifications.plannivo.io")
 PINNED = {"image": "registry.example.com/dispatcher:1"}
 WAIT = ("--wait", "--timeout", "100s")
@@ -43,29 +41,13 @@ Inventory = set[tuple[str, str, str]]
 """Kind, namespace and name."""
 
 
-@pytest.fixture(scope="module")
-def bare() -> Iterator[Cluster]:
-    """A cluster as a platform team has it: a namespace that enforces the restricted standard, and one of a team."""
-    with private_dir(ROOT / "build" / "bare-cluster", remove, Progress()) as folder:
-        try:
-            with running_cluster(folder, Mode.KWOK) as running:
-                for name in (NAME, USERS):
-                    running.run_kubectl("create", "namespace", name)
-                    running.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
-                    running.run_kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-                slack_secret(running, USERS)
-                yield running
-        finally:
-            remove(folder)
-
-
 @pytest.fixture
-def cluster_helm(bare: Cluster) -> Iterator[Helm]:
+def cluster_helm(platform: Cluster) -> Iterator[Helm]:
     """helm on it. Nothing of the test is left behind."""
-    yield Helm(bare)
-    bare.run_kubectl("delete", "crd", CRD[2], "--ignore-not-found")
-    if Helm(bare).run("list", "--namespace", NAME, "--short").strip():
-        Helm(bare).run("uninstall", NAME, "--namespace", NAME)
+    yield Helm(platform)
+    platform.run_kubectl("delete", "crd", CRD[2], "--ignore-not-found")
+    if Helm(platform).run("list", "--namespace", NAME, "--short").strip():
+        Helm(platform).run("uninstall", NAME, "--namespace", NAME)
 
 
 def inventory(cluster: Cluster) -> Inventory:
@@ -91,49 +73,49 @@ def operator(cluster: Cluster, folder: Path) -> OperatorProcess:
 
 
 def test_uninstalling_leaves_what_people_made_and_the_definition(
-    bare: Cluster, cluster_helm: Helm, tmp_path: Path
+    platform: Cluster, cluster_helm: Helm, tmp_path: Path
 ) -> None:
-    before = inventory(bare)
+    before = inventory(platform)
     install(cluster_helm, CHART)
-    own = inventory(bare) - before
+    own = inventory(platform) - before
     assert {("Deployment", NAME, NAME), ("Lease", NAME, NAME), CRD} <= own
     assert {namespace for _, namespace, _ in own} == {NAME, ""}
     assert len([one for one in own if one[0] == "Pod"]) == 2
-    with operator(bare, tmp_path) as running:
-        apply(bare, USERS, manifest("booking"))
-        eventually(lambda: get(bare, USERS, "deployment", "booking"), "its dispatchers")
-        made = {one for one in inventory(bare) if one[1] == USERS} - before
+    with operator(platform, tmp_path) as running:
+        apply(platform, TEAM, manifest("booking"))
+        eventually(lambda: get(platform, TEAM, "deployment", "booking"), "its dispatchers")
+        made = {one for one in inventory(platform) if one[1] == TEAM} - before
         cluster_helm.run("uninstall", NAME, "--namespace", NAME, *WAIT)
         running.stop()
     assert {one[0] for one in made} >= {"NotificationPipeline", "Deployment", "Service", "ConfigMap"}
 
     def left() -> Inventory:
-        return inventory(bare) - before
+        return inventory(platform) - before
 
-    eventually(lambda: {one for one in left() if one[1] != USERS} == {CRD}, "all of the release is gone")
+    eventually(lambda: {one for one in left() if one[1] != TEAM} == {CRD}, "all of the release is gone")
     assert {one for one in made if one[0] != "Pod"} <= left()
-    bare.run_kubectl("-n", USERS, "delete", "npl", "booking")
+    platform.run_kubectl("-n", TEAM, "delete", "npl", "booking")
     eventually(lambda: left() == {CRD}, "the pipeline's children go, though no operator runs")
 
 
 def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
-    bare: Cluster, cluster_helm: Helm, tmp_path: Path
+    platform: Cluster, cluster_helm: Helm, tmp_path: Path
 ) -> None:
     install(cluster_helm, previous_chart(tmp_path))
-    with operator(bare, tmp_path):
-        apply(bare, USERS, manifest("pinned", **PINNED))
-        apply(bare, USERS, manifest("booking"))
+    with operator(platform, tmp_path):
+        apply(platform, TEAM, manifest("pinned", **PINNED))
+        apply(platform, TEAM, manifest("booking"))
         for name in ("pinned", "booking"):
-            ready(bare, USERS, name)
-        before = snapshot(bare)
+            ready(platform, TEAM, name)
+        before = snapshot(platform)
         install(cluster_helm, CHART)
-    assert definition(bare) == wanted_definition()
-    with operator(bare, tmp_path) as upgraded:
+    assert definition(platform) == wanted_definition()
+    with operator(platform, tmp_path) as upgraded:
         eventually(upgraded.leads, "the new one works")
         image = f"plannivo/notification-dispatcher:{chart_version(CHART)}"
-        eventually(lambda: dispatcher(bare, "booking")["image"] == image, "it looked at its pipelines")
-        ready(bare, USERS, "booking")
-        after = snapshot(bare)
+        eventually(lambda: dispatcher(platform, "booking")["image"] == image, "it looked at its pipelines")
+        ready(platform, TEAM, "booking")
+        after = snapshot(platform)
     assert after == before
 
 
@@ -180,7 +162,7 @@ def wanted_definition() -> dict[str, Any]:
 
 
 def dispatcher(cluster: Cluster, name: str) -> dict[str, Any]:
-    container: dict[str, Any] = get(cluster, USERS, "deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    container: dict[str, Any] = get(cluster, TEAM, "deployment", name)["spec"]["template"]["spec"]["containers"][0]
     return container
 
 
@@ -188,7 +170,7 @@ def snapshot(cluster: Cluster) -> dict[tuple[str, str], Any]:
     """Pipelines as people wrote them, and their pods' templates, but for the image that comes with the operator."""
     found: dict[tuple[str, str], Any] = {}
     for kind in ("npl", "deployment"):
-        for one in cluster.get_json(kind, "-n", USERS)["items"]:
+        for one in cluster.get_json(kind, "-n", TEAM)["items"]:
             spec, name = one["spec"], one["metadata"]["name"]
             found[kind, name] = spec
             if kind == "deployment" and name != "pinned":

@@ -26,16 +26,17 @@ Schema = Mapping[str, Any]
 
 def values_file() -> str:
     """The text of `values.yaml`."""
-    return _HEAD + "".join(_lines(_root()))
+    return _HEAD + "".join(_lines(values_schema()))
 
 
 def table() -> str:
     """Every value, in Markdown."""
-    rows = (f"| `{path}` | {default} | {text} |\n" for path, default, text in _rows(_root(), ""))
+    rows = (f"| `{path}` | {default} | {text} |\n" for path, default, text in _rows(values_schema(), ""))
     return "| value | default | what it is |\n| --- | --- | --- |\n" + "".join(rows)
 
 
-def _root() -> Schema:
+def values_schema() -> Schema:
+    """The schema, with what it refers to in its place."""
     schema: Schema = json.loads(SCHEMA.read_text())
     return _resolved(schema, schema["definitions"])
 
