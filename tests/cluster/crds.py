@@ -1,4 +1,5 @@
-"""Installs custom resource definitions into a test cluster: the project's own, the Prometheus operator's, KEDA's.
+"""Installs custom resource definitions into a test cluster: the project's own, the Prometheus operator's, KEDA's,
+CloudNativePG's.
 
 Called by conftest, by the demo and by tests. Other projects' come from their pinned Go modules. Nothing acts on their
 objects: that takes the operators themselves.
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from tests.cluster import binaries
 from tests.cluster.binaries import Places
-from tests.cluster.catalog import KEDA, PROMETHEUS_OPERATOR
+from tests.cluster.catalog import CLOUDNATIVE_PG, KEDA, PROMETHEUS_OPERATOR
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.progress import Progress
@@ -30,6 +31,12 @@ def keda_crds() -> list[Path]:
     """Return the files of those of KEDA's definitions that the operator knows."""
     sources = binaries.module_dir("keda", KEDA, Places.from_environment(), Progress())
     return _definitions(sources / "config" / "crd" / "bases", "keda.sh_[st]*.yaml")
+
+
+def cloudnative_pg_crds() -> list[Path]:
+    """Return the file of CloudNativePG's definition of a Cluster."""
+    sources = binaries.module_dir("cloudnative-pg", CLOUDNATIVE_PG, Places.from_environment(), Progress())
+    return _definitions(sources / "config" / "crd" / "bases", "postgresql.cnpg.io_clusters.yaml")
 
 
 def _definitions(folder: Path, pattern: str) -> list[Path]:

@@ -314,13 +314,6 @@ def test_the_slack_url_is_nowhere_but_in_the_secrets(
         assert encoded not in text, place
 
 
-def test_the_samples_are_accepted(cluster: Cluster, namespace: str) -> None:
-    samples = sorted((Path(__file__).parents[2] / "deploy" / "samples").glob("booking*.yaml"))
-    assert samples
-    for sample in samples:
-        cluster.run_kubectl("-n", namespace, "apply", "--dry-run=server", "-f", sample)
-
-
 @pytest.mark.parametrize("spec", [{}, SHAPED, PERSISTENT, POSTGRESQL], ids=["least", "shaped", "volume", "database"])
 def test_pods_pass_the_restricted_standard(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
     cluster.run_kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

@@ -15,7 +15,6 @@ from tests.controller.pipelines import PERSISTENT, POSTGRESQL, SHAPED, manifest
 from tests.controller.test_crd import INVALID
 
 REFUSED: list[tuple[str, dict[str, Any]]] = INVALID  # type: ignore[assignment]
-ROOT = Path(__file__).parents[2]
 HEAD = "apiVersion: notifications.plannivo.io/v1alpha1\nkind: NotificationPipeline\n"
 NAMED = f"{HEAD}metadata: {{name: booking}}\n"
 CHANNEL = "channels: [{name: crm, webhook: {url: 'https://crm.example.com'}}]"
@@ -198,14 +197,3 @@ def test_what_is_too_large_for_one_object_is_refused(cluster: Cluster, namespace
     assert findings(path.read_text(), namespace) == [
         "booking.yaml, document 1, booking: is larger than 1.5 MB, more than the API server stores for one object"
     ]
-
-
-def test_samples_and_what_the_api_server_returns_are_valid(cluster: Cluster, namespace: str) -> None:
-    for sample in sorted((ROOT / "deploy" / "samples").glob("*.yaml")):
-        assert findings(sample.read_text(), namespace) == []
-        cluster.run_kubectl("-n", namespace, "apply", "-f", sample)
-        found = cluster.run_kubectl("-n", namespace, "get", "npl", "-o", "yaml", "--show-managed-fields")
-        assert "managedFields" in found
-        assert findings(found, namespace) == []
-        # Samples may be variants of one pipeline.
-        cluster.run_kubectl("-n", namespace, "delete", "-f", sample)

@@ -17,18 +17,16 @@ import pytest
 
 from notification_operator import crd
 from notification_operator.naming import TEMPLATE_ANNOTATION
-from tests import in_pod
 from tests.cluster import Cluster
 from tests.controller.pipelines import apply, eventually, get, manifest, ready
 from tests.deploy.conftest import TEAM
 from tests.deploy.helm import CHART, NAME, ROOT, Helm
-from tests.operator_process import OperatorProcess
+from tests.deploy.release import DEFINITION, WAIT, install, operator, remove_release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
-CRD = ("CustomResourceDefinition", "", "notificationpipelines.notifications.plannivo.io")
+CRD = ("CustomResourceDefinition", "", DEFINITION)
 PINNED = {"image": "registry.example.com/dispatcher:1"}
-WAIT = ("--wait", "--timeout", "100s")
 _DERIVED = {
     "events",
     "events.events.k8s.io",
@@ -45,9 +43,7 @@ Inventory = set[tuple[str, str, str]]
 def cluster_helm(platform: Cluster) -> Iterator[Helm]:
     """helm on it. Nothing of the test is left behind."""
     yield Helm(platform)
-    platform.run_kubectl("delete", "crd", CRD[2], "--ignore-not-found")
-    if Helm(platform).run("list", "--namespace", NAME, "--short").strip():
-        Helm(platform).run("uninstall", NAME, "--namespace", NAME)
+    remove_release(Helm(platform), platform)
 
 
 def inventory(cluster: Cluster) -> Inventory:
@@ -57,19 +53,6 @@ def inventory(cluster: Cluster) -> Inventory:
     line = '{range .items[*]}{.kind}|{.metadata.namespace}|{.metadata.name}{"\\n"}{end}'
     found = [line.split("|") for line in cluster.run_kubectl("get", names, "-A", "-o", f"jsonpath={line}").splitlines()]
     return {(kind, namespace, name) for kind, namespace, name in found}
-
-
-def install(helm: Helm, chart: Path, *args: str) -> None:
-    helm.run("upgrade", "--install", NAME, chart, "--namespace", NAME, *WAIT, *args)
-
-
-def operator(cluster: Cluster, folder: Path) -> OperatorProcess:
-    """What one of the release's pods would run."""
-    container = get(cluster, NAME, "deployment", NAME)["spec"]["template"]["spec"]["containers"][0]
-    assert container["args"][0] == "run"
-    options = [one for one in container["args"][1:] if not one.startswith("--metrics-port")]
-    account = in_pod.account(cluster, NAME, NAME, folder / "account")
-    return OperatorProcess(cluster, None, folder / "operator.log", options=options, account=account)
 
 
 def test_uninstalling_leaves_what_people_made_and_the_definition(
@@ -152,7 +135,7 @@ def chart_version(chart: Path) -> str:
 
 def definition(cluster: Cluster) -> dict[str, Any]:
     """What the cluster serves."""
-    spec = cluster.get_json("crd", CRD[2])["spec"]
+    spec = cluster.get_json("crd", DEFINITION)["spec"]
     return {"names": spec["names"], "versions": spec["versions"]}
 
 
