@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from notification_operator import __version__
 from notification_operator.__main__ import run_command
 from notification_operator.permissions import FOR_EDITORS, FOR_READERS, WITH_OPERATOR, WITH_PIPELINES, Permission
 from notification_operator.settings import DEFAULT_IMAGE
@@ -35,6 +37,13 @@ def container(objects: Iterable[Object], name: str = NAME) -> dict[str, Any]:
 
 def test_helm_finds_nothing_to_say_against_it(helm: Helm) -> None:
     assert "1 chart(s) linted, 0 chart(s) failed" in helm.run("lint", "--strict", CHART)
+
+
+def test_as_a_package_it_is_the_same(helm: Helm, tmp_path: Path) -> None:
+    helm.run("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.iterdir()
+    assert package.name == f"{NAME}-{__version__}.tgz"
+    assert helm.template(chart=package) == helm.template()
 
 
 REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (

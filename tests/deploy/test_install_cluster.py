@@ -17,10 +17,10 @@ import pytest
 
 from notification_operator import crd
 from notification_operator.naming import TEMPLATE_ANNOTATION
-from tests.cluster import Cluster
+from tests.cluster import Cluster, environment
 from tests.controller.pipelines import apply, eventually, get, manifest, ready
 from tests.deploy.conftest import TEAM
-from tests.deploy.helm import CHART, NAME, ROOT, Helm
+from tests.deploy.helm import CHART, NAME, ROOT, Helm, HelmError
 from tests.deploy.release import DEFINITION, WAIT, install, operator, remove_release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -100,6 +100,31 @@ def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
         ready(platform, TEAM, "booking")
         after = snapshot(platform)
     assert after == before
+
+
+def test_what_helm_says_next_can_be_typed_as_it_stands(platform: Cluster, cluster_helm: Helm, tmp_path: Path) -> None:
+    install(cluster_helm, CHART)
+    notes = cluster_helm.run("get", "notes", NAME, "--namespace", NAME)
+    commands = [block for block in notes.split("\n\n") if block.startswith("kubectl ")]
+    assert len(commands) == 2
+    with operator(platform, tmp_path):
+        environment_of_people = {**environment(platform), "HOME": str(tmp_path)}
+        for command in commands:
+            subprocess.run(["bash", "-euc", command], env=environment_of_people, check=True)
+        ready(platform, "default", "booking")
+
+
+def test_a_definition_that_came_by_kubectl_can_be_handed_over(
+    platform: Cluster, cluster_helm: Helm, tmp_path: Path
+) -> None:
+    older = (ROOT / "crds" / "notifications.plannivo.io_notificationpipelines.yaml").read_text()
+    words = "What the pipeline should be."
+    assert words in older
+    platform.apply(older.replace(words, "What it should be."))
+    with pytest.raises(HelmError, match="cannot be imported into the current release"):
+        install(cluster_helm, CHART)
+    install(cluster_helm, CHART, "--take-ownership", "--force-conflicts")
+    assert definition(platform) == wanted_definition()
 
 
 def previous_chart(folder: Path) -> Path:
