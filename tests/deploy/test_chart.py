@@ -151,6 +151,13 @@ def test_the_operator_knows_every_argument_and_by_default_gives_pipelines_its_ow
     assert context.params["metrics_port"] == container(helm.objects())["ports"][0]["containerPort"]
 
 
+def test_without_an_election_two_never_run_at_once(helm: Helm) -> None:
+    alone = helm.objects({"replicas": 1, "leaderElection": {"enabled": False}})
+    assert only(alone, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert "--no-leader-elect" in container(alone)["args"]
+    assert "Lease" not in {one["kind"] for one in alone}
+
+
 def test_two_releases_of_one_cluster_share_nothing_but_the_definition(helm: Helm) -> None:
     second = {"crds": {"install": False}, "rbac": {"aggregate": False}}
     for name, namespace in (("second", NAME), (NAME, "second")):
