@@ -47,13 +47,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build missing binaries now: it takes minutes, and a test's time limit would count them."""
     items = getattr(session, "items", [])
     needed: set[str] = set()
-    if Mode.from_environment() is Mode.KWOK and any(item.get_closest_marker("cluster") for item in items):
+    fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}
+    of_clusters = any(item.get_closest_marker("cluster") for item in items)
+    # The platform's is such a cluster in every mode.
+    if "platform" in fixtures or (of_clusters and Mode.from_environment() is Mode.KWOK):
         needed.update(CONTROL_PLANE)
     if any(item.get_closest_marker("prometheus") for item in items):
         needed.update(WATCHERS)
     if any(item.get_closest_marker("helm") for item in items):
         needed.update(DEPLOYERS)
-    if any("toxiproxy" in getattr(item, "fixturenames", ()) for item in items):
+    if "toxiproxy" in fixtures:
         needed.add("toxiproxy-server")
     if not needed or session.config.option.collectonly:
         return
