@@ -111,12 +111,15 @@ class OperatorProcess:
 
     def requests(self, *verbs: str) -> float:
         """How many requests it made with these HTTP methods, whatever the answer."""
-        prefix = "notification_operator_api_requests_total{"
         return sum(
             float(line.rsplit(" ", 1)[1])
-            for line in self._metrics()
-            if line.startswith(prefix) and any(f'verb="{verb}"' in line for verb in verbs)
+            for line in self._requests()
+            if any(f'verb="{verb}"' in line for verb in verbs)
         )
+
+    def refusals(self) -> list[str]:
+        """Its requests that the API server forbade, as its metrics have them."""
+        return [line for line in self._requests() if 'code="403"' in line]
 
     def leads(self) -> bool:
         """Whether it says so."""
@@ -126,6 +129,9 @@ class OperatorProcess:
         """The `action` of each line that it logged."""
         lines = self.log.read_text().splitlines()
         return [str(json.loads(line).get("action", "")) for line in lines if line.startswith("{")]
+
+    def _requests(self) -> list[str]:
+        return [line for line in self._metrics() if line.startswith("notification_operator_api_requests_total{")]
 
     def _metrics(self) -> list[str]:
         return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text.splitlines()

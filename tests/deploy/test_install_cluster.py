@@ -102,6 +102,20 @@ def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
     assert after == before
 
 
+def test_for_one_namespace_it_works_without_a_right_anywhere_else(
+    platform: Cluster, cluster_helm: Helm, tmp_path: Path
+) -> None:
+    before = inventory(platform)
+    install(cluster_helm, CHART, "--set", f"watch.namespaces={{{TEAM}}}", "--set", "rbac.aggregate=false")
+    assert {one for one in inventory(platform) - before if not one[1]} == {CRD}
+    for namespace in (TEAM, "school"):
+        apply(platform, namespace, manifest("booking"))
+    with operator(platform, tmp_path) as running:
+        ready(platform, TEAM, "booking")
+        assert not running.refusals()
+    assert "status" not in get(platform, "school", "npl", "booking")
+
+
 def test_what_helm_says_next_can_be_typed_as_it_stands(platform: Cluster, cluster_helm: Helm, tmp_path: Path) -> None:
     install(cluster_helm, CHART)
     notes = cluster_helm.run("get", "notes", NAME, "--namespace", NAME)
