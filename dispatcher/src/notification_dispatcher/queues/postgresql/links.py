@@ -233,8 +233,10 @@ SET search_path = "{schema}";
 SET default_transaction_isolation = 'read committed';
 SET idle_in_transaction_session_timeout = {_ABANDONED_MS};
 -- A queue is empty at one moment and holds a million at the next, and a plan outlives both: only those that are good
--- for either. Every statement has an index.
+-- for either. Every statement has an index, and what takes the first of many walks it in order: a bitmap is made of
+-- all of them, and sorted on disk.
 SET enable_seqscan = off;
+SET enable_bitmapscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
