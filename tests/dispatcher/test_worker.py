@@ -209,6 +209,27 @@ async def test_much_that_is_large_is_not_claimed_ahead(tmp_path: Path, monkeypat
         assert (len(rig.crm.taken), rig.parts.worker.waiting) == (4, 2)
 
 
+async def test_the_slower_claims_are_the_more_are_claimed_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rigged(tmp_path, NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
+        claim, claims = rig.parts.queue.claim, 0
+
+        async def slow(count: int) -> list[Lease]:
+            nonlocal claims
+            claims += 1
+            await rig.clock.sleep(0.1)
+            return await claim(count)
+
+        monkeypatch.setattr(rig.parts.queue, "claim", slow)
+        for number in range(6):
+            await rig.put(*(f"{number}-{one}" for one in range(500)))
+        rig.start()
+        await rig.pass_time(5, step=0.01)
+        assert len(rig.crm.taken) == 3000
+        assert claims < 40
+
+
 async def test_without_a_channel_a_job_fails(tmp_path: Path) -> None:
     async with rigged(tmp_path, {}) as rig:
         await rig.put("a")

@@ -30,7 +30,11 @@ logger = structlog.get_logger(__name__)
 
 _UNAVAILABLE_PAUSE_SECONDS = 1.0
 _AHEAD_SECONDS = 0.05
-"""So much work is claimed ahead: longer than a claim takes, and no longer than an important job may be overtaken."""
+_AHEAD_CLAIMS = 3
+"""So much work is claimed ahead: for so long, or for as long as so many claims take; the next begins at half of it."""
+_MOST_AHEAD_SECONDS = 0.5
+"""However long a claim takes: that long, an important job may be overtaken."""
+_MEAN_WEIGHT = 0.3
 _MOST_AHEAD = 2000
 _MOST_BYTES_AHEAD = 16 * 1024 * 1024
 """Of payload. What runs is bounded by the concurrency alone."""
@@ -107,6 +111,7 @@ class Worker:
                 self._hungry.clear()
                 await self._hungry.wait()
                 continue
+            began = self._clock.monotonic()
             try:
                 leases = await self._queue.claim(room)
             except QueueUnavailableError as error:
@@ -116,6 +121,7 @@ class Worker:
             if not leases:
                 await self._unless_stopped(self._queue.wait_for_work())
                 continue
+            self._pace.claimed(self._clock.monotonic() - began)
             self._held += len(leases)
             self._ready.extend(leases)
             self._monitor.claimed(leases[0])
@@ -248,6 +254,7 @@ class _Pace:
         self._clock = clock
         self._since = clock.monotonic()
         self._per_second = 0.0
+        self._claim_seconds = 0.0
         self.ended = 0
         self.low = 0
         """With fewer that are ready, it is time to claim."""
@@ -257,12 +264,18 @@ class _Pace:
         """Whether many jobs end each second."""
         return self._per_second >= _FAST_PER_SECOND
 
+    def claimed(self, seconds: float) -> None:
+        """A claim took so long."""
+        self._claim_seconds += _MEAN_WEIGHT * (seconds - self._claim_seconds)
+
     def ahead(self, concurrency: int) -> int:
         """How many are to be ready."""
         now = self._clock.monotonic()
         if now - self._since >= _AHEAD_SECONDS:
             self._per_second = self.ended / (now - self._since)
             self._since, self.ended = now, 0
-        ahead = max(concurrency, min(_MOST_AHEAD, round(self._per_second * _AHEAD_SECONDS)))
+        # With less than a claim takes the slots run dry; then fewer end, fewer are claimed ahead, and so on downwards.
+        seconds = min(max(_AHEAD_SECONDS, _AHEAD_CLAIMS * self._claim_seconds), _MOST_AHEAD_SECONDS)
+        ahead = max(concurrency, min(_MOST_AHEAD, round(self._per_second * seconds)))
         self.low = (ahead + 1) // 2
         return ahead
