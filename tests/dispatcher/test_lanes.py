@@ -139,6 +139,22 @@ async def test_many_that_wait_cost_a_bounded_number_of_writes(tmp_path: Path, mo
         assert len(rig.team.taken) == 100
 
 
+@pytest.mark.parametrize(("seconds", "most"), [pytest.param(1_000_000.0, 300, id="hangs"), (1.0, 250), (0.1, 100)])
+async def test_a_few_that_wait_for_one_place_cost_few_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
+) -> None:
+    async with rigged(tmp_path, routing(booking={"concurrency": 1}), NOTIFICATION_WORKER_CONCURRENCY="32") as rig:
+        rig.crm.always = seconds
+        settled = counted(rig, monkeypatch)
+        await put_many(rig, 47)
+        rig.start()
+        await rig.pass_time(20, step=0.01)
+        postponed = [one for one in settled if one.settling is Settling.POSTPONED]
+        assert len(postponed) <= most
+        # No place stays free for long while somebody waits for it.
+        assert len(rig.crm.taken) >= min(47, int(20 / seconds))
+
+
 async def test_a_pause_that_is_asked_for_holds_for_everybody(tmp_path: Path) -> None:
     async with rigged(tmp_path, routing(), NOTIFICATION_WORKER_CONCURRENCY="4") as rig:
         rig.crm.script = [Delivery(Outcome.RETRY, FailureReason.HTTP_4XX, "answered 429", retry_after_ms=30_000)]

@@ -67,7 +67,7 @@ def circuit() -> Circuit:
 
 def fail(one: Circuit, times: int, now: float) -> None:
     for _ in range(times):
-        one.start()
+        one.start(now)
         one.ended(DOWN, now)
 
 
@@ -93,7 +93,7 @@ def test_one_probe_passes_and_closes_it() -> None:
     one = circuit()
     fail(one, 10, 100.0)
     assert one.wait(102.0) == 0
-    one.start()
+    one.start(102.0)
     assert one.wait(102.0) > 0, "a second one has to wait"
     one.ended(DELIVERED, 102.0)
     assert (one.open, one.wait(102.0)) == (False, 0)
@@ -118,10 +118,17 @@ def test_what_was_under_way_when_it_opened_does_not_count_as_a_probe() -> None:
     assert one.wait(100.5) == before
 
 
+def test_the_longer_a_probe_takes_the_later_others_ask_again_up_to_a_bound() -> None:
+    one = circuit()
+    fail(one, 10, 100.0)
+    one.start(102.0)
+    assert [one.wait(now) for now in (102.0, 102.5, 104.0, 130.0)] == [0.25, 0.5, 2.0, 5.0]
+
+
 def test_a_probe_that_is_broken_off_makes_room_for_another() -> None:
     one = circuit()
     fail(one, 10, 100.0)
-    one.start()
+    one.start(102.0)
     one.abandoned()
     assert (one.open, one.wait(102.0)) == (True, 0)
 

@@ -73,10 +73,10 @@ class Attempts:
         if passage.later is not None and not passage.channels:
             return passage.later
         for guard in way.guards:
-            guard.start(lease.id)
+            guard.start(lease.id, now)
         for lane in passage.channels.values():
             if lane is not None:
-                lane.start(lease.id)
+                lane.start(lease.id, now)
         return passage
 
     async def run(self, lease: Lease, passage: Passage) -> Settlement:
@@ -102,7 +102,7 @@ class Attempts:
             return self._broken(lease, passage, done, error)
         finally:
             for lane in passage.guards:
-                self.lanes.free(lane, self.clock.monotonic() - passage.began)
+                self.lanes.free(lane, passage.began, self.clock.monotonic())
             for name in passage.channels:
                 self._leave(name, passage, None)
 
@@ -153,7 +153,7 @@ class Attempts:
             passage.channels[name] = None
             now = self.clock.monotonic()
             self.lanes.delivered(name, lane, delivery, now)
-            self.lanes.free(lane, now - passage.began)
+            self.lanes.free(lane, passage.began, now)
 
     def _limit(self, seconds: float) -> Deadline:
         deadlines = self._deadlines.get(seconds)

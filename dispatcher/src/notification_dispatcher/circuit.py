@@ -16,7 +16,8 @@ _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 300.0
 _PROBE_SECONDS = 0.25
-"""So soon it is asked again by those who came while a probe was under way."""
+_LONGEST_PROBE_SECONDS = 5.0
+"""When those who came while a probe was under way ask again: the longer it is, the later."""
 
 _DOWN = {
     FailureReason.TIMEOUT,
@@ -36,17 +37,20 @@ class Circuit:
         self._backoff = _FIRST_SECONDS
         self._blocked_until = 0.0
         self._probing = False
+        self._probed = 0.0
         self.open = False
 
     def wait(self, now: float) -> float:
         """Seconds until it is worth asking again; 0: go."""
         if now < self._blocked_until:
             return self._blocked_until - now
-        return _PROBE_SECONDS if self._probing else 0.0
+        if not self._probing:
+            return 0.0
+        return min(max(_PROBE_SECONDS, now - self._probed), _LONGEST_PROBE_SECONDS)
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """A delivery begins. While the circuit is open, it is the probe."""
-        self._probing = self.open
+        self._probing, self._probed = self.open, now
 
     def abandoned(self) -> None:
         """A delivery was broken off, and says nothing."""

@@ -21,8 +21,13 @@ from notification_dispatcher.metric_names import PostponeReason
 from notification_dispatcher.pipeline import RateLimit as RateLimitSetting
 from notification_dispatcher.routes import InForce, Route
 
+_LONGEST_SECONDS = 5.0
+"""Until a job is to ask again, as far as `_RETURNS_PER_SECOND` allows: so long may a place stay free that it waits for,
+when a lane gets faster than it was."""
 _RETURNS_PER_SECOND = 500.0
-"""So many come back from the queue each second to ask for a lane again, if the lane isn't faster by itself."""
+"""No more come back from the queue each second to ask for a lane again, unless the lane is faster by itself."""
+_SHARE = 0.1
+"""Of the time that is left until then, at most, between two of them: those of a slow lane crowd towards its end."""
 
 _MEAN_WEIGHT = 0.1
 
@@ -55,34 +60,41 @@ class Lane:
         self.running = 0
         self._mean = 0.1
         """Seconds that a delivery holds its place, as it was of late."""
+        self._moved = 0.0
+        """When one took a place that nobody else had, or gave one back."""
         self._tail = 0.0
         """When the last of those that were put back is to ask again."""
 
     def blocks(self, name: str, now: float) -> Blocked | None:
         """What keeps a job from passing; None: nothing."""
         if self.circuit is not None and (wait := self.circuit.wait(now)):
-            return Blocked(PostponeReason.CIRCUIT, self._later(now + wait), self)
+            return Blocked(PostponeReason.CIRCUIT, self._later(now + wait, self._mean / self.places), self)
         if self.running >= self.places:
             if len(self.parked) < self.parking:
                 return Blocked(PostponeReason.CONCURRENCY, 0.0, self, parks=True)
-            ahead = (1 + len(self.parked)) * self._mean / self.places
-            return Blocked(PostponeReason.CONCURRENCY, self._later(now + min(ahead, 1.0)), self)
+            # As of late; but what nobody was given back for so long will not be faster now.
+            each = max(self._mean / self.places, now - self._moved)
+            ahead = (1 + len(self.parked)) * each
+            return Blocked(PostponeReason.CONCURRENCY, self._later(now + min(ahead, 1.0), each), self)
         if self.rate is not None and (turn := self.rate.reserve(name, now)) > now + _TICK_SECONDS:
             return Blocked(PostponeReason.RATE_LIMIT, turn, self)
         return None
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, now: float) -> None:
         """A job passes, and takes a place."""
+        if not self.running:
+            self._moved = now
         self.running += 1
         if self.circuit is not None:
-            self.circuit.start()
+            self.circuit.start(now)
         if self.rate is not None:
             self.rate.start(name)
 
-    def end(self, seconds: float) -> None:
+    def end(self, began: float, now: float) -> None:
         """It gives its place back."""
         self.running -= 1
-        self._mean += _MEAN_WEIGHT * (seconds - self._mean)
+        self._moved = now
+        self._mean += _MEAN_WEIGHT * (now - began - self._mean)
 
     def resize(self, places: int, rate: RateLimitSetting | None) -> None:
         """Take up other settings, with room to hold back as many as may run. What runs goes on."""
@@ -94,10 +106,14 @@ class Lane:
         if self.rate is None or (self.rate.per_second, self.rate.burst) != (rate.per_second, burst):
             self.rate = RateLimit(rate.per_second, burst)
 
-    def _later(self, earliest: float) -> float:
-        """A time of its own to ask again, after those who were told one before."""
-        pace = max(_RETURNS_PER_SECOND, 2 * self.places / max(self._mean, 1e-3))
-        self._tail = max(self._tail + 1 / pace, earliest)
+    def _later(self, earliest: float, each: float) -> float:
+        """A time of its own to ask again, after those who were told one before; twice as many as get a place by then.
+
+        `each`: seconds that it takes for one to get a place.
+        """
+        left = earliest + _LONGEST_SECONDS - self._tail
+        gap = min(each / 2, max(left * _SHARE, 1 / _RETURNS_PER_SECOND))
+        self._tail = max(self._tail + gap, earliest)
         return self._tail
 
 
@@ -137,9 +153,9 @@ class Lanes:
         left = (name for name in lease.channels or way.route.channels if name not in lease.done)
         return Way(way.route, way.guards, [(name, self._channels.get(name)) for name in left])
 
-    def free(self, lane: Lane, seconds: float) -> None:
-        """A job leaves a lane after so long: those that are held back for its place may ask again."""
-        lane.end(seconds)
+    def free(self, lane: Lane, began: float, now: float) -> None:
+        """A job leaves a lane: those that are held back for its place may ask again."""
+        lane.end(began, now)
         for _ in range(min(len(lane.parked), lane.places - lane.running)):
             self._ready.appendleft(lane.parked.popleft())
 
