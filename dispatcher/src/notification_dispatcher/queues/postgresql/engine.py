@@ -37,6 +37,7 @@ from notification_dispatcher.queues.postgresql.bell import Bell
 from notification_dispatcher.queues.postgresql.blackboard import Blackboard
 from notification_dispatcher.queues.postgresql.chores import Chore, Chores
 from notification_dispatcher.queues.postgresql.claims import Claims
+from notification_dispatcher.queues.postgresql.cleaning import Cleaning
 from notification_dispatcher.queues.postgresql.database_clock import SharedClock
 from notification_dispatcher.queues.postgresql.door import Door
 from notification_dispatcher.queues.postgresql.links import Access, HopelessError, Links, SilentError
@@ -81,6 +82,8 @@ class PostgresqlQueue:
         self._bell = Bell(self._links, Links(access, schema, 1, clock), schema, clock, self._waking.now)
         self._board = Blackboard(self._links)
         self._chores = Chores(clock)
+        # It takes a connection for long: one of those that the lanes leave.
+        self._cleaning = Cleaning(self._links) if pool_size > len(LANES) else None
         self._patience = lease_seconds / 3
         self._alone = True
         self._suspects = False
@@ -109,6 +112,7 @@ class PostgresqlQueue:
         self._chores.start(Chore("heart", self._beat, _BEAT_SECONDS, _BEAT_SECONDS))
         self._chores.start(Chore("bell", self._listen, _BEAT_SECONDS, _LONGEST_SECONDS))
         self._chores.start(Chore("forgetting", self._forget_old, _BEAT_SECONDS, _LONGEST_SECONDS))
+        self._chores.start(Chore("cleaning", self._clean, _BEAT_SECONDS, _LONGEST_SECONDS))
 
     async def close(self) -> None:
         """Finish what was begun, and be a member no more. Each step is taken, whatever came of the others."""
@@ -291,6 +295,10 @@ class PostgresqlQueue:
         with suppress(QueueUnavailableError):
             await self.probe()
             await self._listen()
+
+    async def _clean(self) -> None:
+        if self._prepared and self._cleaning is not None:
+            await self._cleaning.step()
 
     async def _forget_old(self) -> None:
         """A batch at a time, so that nothing else waits for it, until nothing is too old."""
