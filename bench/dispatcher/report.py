@@ -42,6 +42,7 @@ class Aim(NamedTuple):
 _AIMS = (
     Aim("no-op throughput beside taskiq", "ours / taskiq", 10, at_least=True),
     Aim("no-op throughput on PostgreSQL beside taskiq", "postgresql / taskiq", 8, at_least=True),
+    Aim("two processes on one PostgreSQL beside one", "postgresql-2 / postgresql", 1, at_least=True),
     Aim("rate after a churn, of the rate before", "churn last / first", 0.9, at_least=True),
     Aim("rate with a deep backlog, of that with a shallow one", "churn deep / shallow", 0.5, at_least=True),
     *(
@@ -95,6 +96,9 @@ def _ratios(one: Round) -> Figures:
         if engine in one and name in one:
             found[f"{engine} / {name}"] = one[engine]["jobs_per_s"] / one[name]["jobs_per_s"]
             found[f"{engine} / {name} enqueued"] = one[engine]["enqueued_per_s"] / one[name]["enqueued_per_s"]
+    for processes in PROCESSES:
+        if (fleet := one.get(f"postgresql-{processes}")) and (alone := one.get("postgresql")):
+            found[f"postgresql-{processes} / postgresql"] = fleet["jobs_per_s"] / alone["jobs_per_s"]
     if churn := one.get("churn"):
         found["churn last / first"] = churn["last_per_s"] / churn["first_per_s"]
         found["churn deep / shallow"] = churn["deep_per_s"] / churn["shallow_per_s"]
@@ -207,12 +211,16 @@ def _ingestion(made: _Table, plan: Mapping[str, Any]) -> list[str]:
 
 
 def _fleet(made: _Table, plan: Mapping[str, Any]) -> list[str]:
-    rows = [("processes", "jobs/s", "enqueued/s", "their processors", "RSS MiB each")]
+    rows = [("processes", "jobs/s", "beside one", "enqueued/s", "their processors", "RSS MiB each")]
     for processes in PROCESSES:
         name = f"postgresql-{processes}"
         if made.has(name):
-            figures = (made.of(f"{name} {one}") for one in ("jobs_per_s", "enqueued_per_s"))
-            rows.append((str(processes), *figures, made.of(f"{name} cores", 2), made.of(f"{name} rss_mib")))
+            rates = (
+                made.of(f"{name} jobs_per_s"),
+                made.of(f"{name} / postgresql", 2),
+                made.of(f"{name} enqueued_per_s"),
+            )
+            rows.append((str(processes), *rates, made.of(f"{name} cores", 2), made.of(f"{name} rss_mib")))
     if len(rows) == 1:
         return []
     return ["", f"A fleet on one PostgreSQL: {plan['jobs']:,} accepted by all, then drained by all", *aligned(rows)]
