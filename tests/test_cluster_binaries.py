@@ -213,7 +213,7 @@ def test_tags_reach_the_build(places: Places, progress: Progress, script: Script
     script("path/go", GO)
     ensure(["prometheus"], places, progress)
     (command,) = built(places)
-    assert command.startswith("build -trimpath -tags remove_all_sd -ldflags -s -w -X ")
+    assert command.startswith("build -trimpath -tags remove_all_sd,enable_kubernetes_sd -ldflags -s -w -X ")
 
 
 @pytest.mark.parametrize("name", BINARIES)

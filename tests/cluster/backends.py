@@ -54,10 +54,12 @@ class Backend(Protocol):
         """Have this many fake nodes, where there are such."""
 
 
-def make_backend(mode: Mode, name: str, state_dir: Path, places: Places, progress: Progress) -> Backend:
-    """Return the backend for `mode`."""
+def make_backend(
+    mode: Mode, name: str, state_dir: Path, places: Places, progress: Progress, address: str = ""
+) -> Backend:
+    """Return the backend for `mode`; kwok's API server is reached on `address` too."""
     if mode is Mode.KWOK:
-        return KwokBackend(name, state_dir, places, progress)
+        return KwokBackend(name, state_dir, places, progress, address)
     if mode is Mode.KIND:
         return KindBackend(name, places, progress)
     return CurrentBackend(places, progress)

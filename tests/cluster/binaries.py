@@ -29,7 +29,7 @@ class Places:
     """Where binaries are looked for and kept."""
 
     cache: Path
-    """Folder of built binaries, one subfolder per name, version and platform."""
+    """Folder of built binaries, one subfolder per name, version, tags and platform."""
     assets: Path | None = None
     """The user's own folder of binaries, from KUBEBUILDER_ASSETS; None when unset."""
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -45,7 +45,8 @@ class Places:
 
     def slot(self, binary: Binary) -> Path:
         """Return where the cache keeps `binary`, whether or not it is there."""
-        key = f"{binary.name}-{binary.version(self.modules)}-{sys.platform}-{platform.machine()}"
+        built = (binary.name, binary.version(self.modules), binary.tags.replace(",", "+"))
+        key = "-".join(part for part in (*built, sys.platform, platform.machine()) if part)
         return self.cache / key / binary.name
 
     def which(self, program: str) -> Path | None:

@@ -21,6 +21,7 @@ ETCD = "go.etcd.io/etcd/server/v3"
 ALERTMANAGER = "github.com/prometheus/alertmanager"
 PROMETHEUS = "github.com/prometheus/prometheus"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+COREDNS = "github.com/coredns/coredns"
 KEDA = "github.com/kedacore/keda/v2"
 CLOUDNATIVE_PG = "github.com/cloudnative-pg/cloudnative-pg"
 TOXIPROXY = "github.com/Shopify/toxiproxy/v2"
@@ -79,16 +80,28 @@ _CLUSTER = (
 )
 _STAMP = ("github.com/prometheus/common/version.Version", "{version}")
 _WATCHERS = (
-    # Version 3: the module's is v0.3xx. Tests name their targets, so no cloud's discovery is compiled in.
+    # Version 3: the module's is v0.3xx. Tests name targets or have a cluster: no cloud discovery is built in.
     Binary(
         "prometheus",
         "prometheus",
         f"{PROMETHEUS}/cmd/prometheus",
         PROMETHEUS,
         stamps=(_STAMP,),
-        tags="remove_all_sd",
+        tags="remove_all_sd,enable_kubernetes_sd",
     ),
     Binary("alertmanager", "alertmanager", f"{ALERTMANAGER}/cmd/alertmanager", ALERTMANAGER, stamps=(_STAMP,)),
+)
+_NODE = (
+    _kubernetes("kubelet"),
+    _kubernetes("kube-proxy"),
+    Binary("coredns", "coredns", COREDNS, COREDNS, ("-version",)),
+)
+_MONITORING = tuple(
+    Binary(name, "prometheus-operator", f"{PROMETHEUS_OPERATOR}/cmd/{command}", PROMETHEUS_OPERATOR, stamps=(_STAMP,))
+    for name, command in (
+        ("prometheus-operator", "operator"),
+        ("prometheus-config-reloader", "prometheus-config-reloader"),
+    )
 )
 _TOXIPROXY = Binary(
     "toxiproxy-server",
@@ -126,7 +139,7 @@ _DEPLOYERS = (
 )
 
 BINARIES: Mapping[str, Binary] = MappingProxyType(
-    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, _TOXIPROXY, *_DEPLOYERS)}
+    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, *_NODE, *_MONITORING, _TOXIPROXY, *_DEPLOYERS)}
 )
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
@@ -137,6 +150,12 @@ WATCHERS = tuple(binary.name for binary in _WATCHERS)
 
 DEPLOYERS = tuple(binary.name for binary in _DEPLOYERS)
 """What the tests of the chart install with, and judge it by."""
+
+NODE = tuple(binary.name for binary in _NODE)
+"""What a node on which pods run needs beside Debian's packages."""
+
+MONITORING = ("prometheus", *(binary.name for binary in _MONITORING))
+"""What makes ServiceMonitors into scrapes."""
 
 
 def pinned_version(go_mod: Path, module: str) -> str:

@@ -27,7 +27,13 @@ apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokctlConfiguration
 options:
   bindAddress: 127.0.0.1
+  kubeApiserverCertSANs: [{names}]
 """
+
+SERVICES = "10.96.0.0/16"
+"""The addresses of Services. The default has room for 254."""
+API_SERVICE = "10.96.0.1"
+"""Where pods find the API server: the first of them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class KwokBackend:
     state_dir: Path
     places: Places
     progress: Progress
+    address: str = ""
+    """An address of this machine, beside 127.0.0.1, on which real nodes and their pods reach the API server."""
 
     @property
     def workdir(self) -> Path:
@@ -52,9 +60,10 @@ class KwokBackend:
         self._link(self._kwokctl, tools["kwokctl"])
         config = self.state_dir / "kwok" / "kwok.yaml"
         config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(CONFIG)
+        names = ["127.0.0.1", API_SERVICE, *([self.address] if self.address else [])]
+        config.write_text(CONFIG.format(names=", ".join(names)))
         command = [tools["kwokctl"], "create", "cluster", "--name", self.name, "--config", config]
-        command += ["--kubeconfig", kubeconfig, *_flags(tools)]
+        command += ["--kubeconfig", kubeconfig, *_flags(tools, self.address)]
         # kwokctl picks ports that are free now: two starts at once would pick the same.
         lock = self.places.cache / ".start-lock"
         with locked(lock, self.progress, "another cluster's start"), self.progress.step("starting the cluster") as step:
@@ -117,12 +126,15 @@ class KwokBackend:
             link.symlink_to(target)
 
 
-def _flags(tools: Mapping[str, Path]) -> list[str | Path]:
+def _flags(tools: Mapping[str, Path], address: str) -> list[str | Path]:
     flags: list[str | Path] = ["--runtime", "binary", "--wait", f"{WAIT_SECONDS}s", "--disable-qps-limits"]
     # `kubectl logs` and `exec` reach a node by its address: fake nodes have no name that resolves.
     flags += ["--extra-args", "kube-apiserver=kubelet-preferred-address-types=InternalIP"]
-    # The default has room for 254 Services.
-    flags += ["--extra-args", "kube-apiserver=service-cluster-ip-range=10.96.0.0/16"]
+    flags += ["--extra-args", f"kube-apiserver=service-cluster-ip-range={SERVICES}"]
+    if address:
+        # Of all components, the one that asks who is there.
+        flags += ["--extra-args", "kube-apiserver=bind-address=0.0.0.0"]
+        flags += ["--extra-args", f"kube-apiserver=advertise-address={address}"]
     options = {"kwok-controller-binary": "kwok"} | {
         f"{name}-binary": name for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
     }

@@ -33,6 +33,8 @@ class State:
     folder: Path
     places: Places = field(default_factory=Places.from_environment)
     progress: Progress = field(default_factory=Progress)
+    address: str = ""
+    """Where a real node finds the API server; see `KwokBackend`."""
 
     @property
     def name(self) -> str:
@@ -117,7 +119,7 @@ class State:
 
     def backend(self, mode: Mode) -> Backend:
         """Return what starts and ends this folder's cluster."""
-        return make_backend(mode, self.name, self.folder.resolve(), self.places, self.progress)
+        return make_backend(mode, self.name, self.folder.resolve(), self.places, self.progress, self.address)
 
     def _record(self) -> dict[str, Any] | None:
         try:
