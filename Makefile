@@ -42,6 +42,10 @@ check: lint ## The quick part: the same without a cluster, Prometheus, helm and 
 test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump, a failing API server (FAULT_SEED repeats a run)
 	@$(BIN)/pytest -m faults $(PYTEST_FLAGS)
 
+.PHONY: images
+images: $(READY) ## Build both images into build/images, each with its SBOM: with Docker, or as root with buildah
+	@$(BIN)/python -m tests.images
+
 .PHONY: lint
 lint: $(READY) ## Format, lint, types and layers, as the tests require them
 	@$(BIN)/ruff format --check --quiet || { echo "run 'make format'"; exit 1; }
