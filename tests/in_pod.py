@@ -1,10 +1,11 @@
-"""The operator as a pod has it: a service account's folder instead of a kubeconfig, and no package that reads one.
+"""The operator as a pod has it: an account's folder for a kubeconfig, no package that reads one, a nameless user.
 
 `python -m tests.in_pod FOLDER ARGUMENTS…` is `notification-operator ARGUMENTS…` with that folder.
 """
 
 from __future__ import annotations
 
+import getpass
 import sys
 from base64 import b64decode
 from collections.abc import Mapping
@@ -47,11 +48,17 @@ def main() -> None:
     """Run the operator's command."""
     # What an image without the extra says to whoever imports it: kopf would, and so would we for a kubeconfig.
     sys.modules["kubernetes"] = None  # type: ignore[assignment]
+    getpass.getuser = _nobody
     from notification_operator.__main__ import main as command  # noqa: PLC0415  once the package is gone
     from notification_operator.credentials import pod  # noqa: PLC0415
 
     pod.FOLDER = Path(sys.argv[1])
     command(args=sys.argv[2:], prog_name="notification-operator")
+
+
+def _nobody() -> str:
+    """An image's user is a number, and the standard library finds no name to it."""
+    raise KeyError("getpwuid(): uid not found: 65532")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import kopf
 
 from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
+from notification_operator.naming import OPERATOR
 from notification_operator.spec import PLURAL, VERSION
 from notification_operator.spec.values import GROUP
 from notification_operator.workqueue import Key
@@ -68,6 +69,37 @@ async def watch_pipelines(
     Raises OperatorError when kopf ends, which it does when one of its watches is told anything that it doesn't expect.
     Both are given the pipeline as it was then. `spawned` is called when kopf has just taken SIGTERM and SIGINT over.
     """
+    # Below INFO kopf logs whole objects.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    # How it ends is told in one line by whoever called, not once more by each of its tasks with a traceback.
+    for part in ("orchestration", "running"):
+        logging.getLogger(f"kopf._core.reactor.{part}").setLevel(logging.CRITICAL)
+    # Not kopf.operator: when it ends it cancels every task of this process that was made after it.
+    tasks = await kopf.spawn_tasks(
+        registry=_registry(credentials, seen, gone),
+        settings=_settings(),
+        # Else it asks for the name of this user, and that of an image has none. It is for peering, which is off.
+        identity=OPERATOR,  # type: ignore[arg-type]
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+    spawned()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        why = [f"{task.get_name()}: {task.exception() or 'it ended'}" for task in done if not task.cancelled()]
+        raise OperatorError(f"kopf ended by itself: {'; '.join(why)}")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _registry(
+    credentials: Credentials,
+    seen: Callable[[Key, Mapping[str, Any]], None],
+    gone: Callable[[Key, Mapping[str, Any]], None],
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -79,24 +111,7 @@ async def watch_pipelines(
         told = gone if type == "DELETED" else seen
         told(Key(body["metadata"]["namespace"], body["metadata"]["name"]), body)
 
-    # Below INFO kopf logs whole objects.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    # How it ends is told in one line by whoever called, not once more by each of its tasks with a traceback.
-    for part in ("orchestration", "running"):
-        logging.getLogger(f"kopf._core.reactor.{part}").setLevel(logging.CRITICAL)
-    # Not kopf.operator: when it ends it cancels every task of this process that was made after it.
-    tasks = await kopf.spawn_tasks(
-        registry=registry, settings=_settings(), standalone=True, clusterwide=not namespaces, namespaces=namespaces
-    )
-    spawned()
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        why = [f"{task.get_name()}: {task.exception() or 'it ended'}" for task in done if not task.cancelled()]
-        raise OperatorError(f"kopf ended by itself: {'; '.join(why)}")
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return registry
 
 
 def _settings() -> kopf.OperatorSettings:
