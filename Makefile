@@ -35,12 +35,16 @@ test: lint ## All of it: lint, types, layout, unit, contract and cluster tests
 	@$(BIN)/pytest $(PYTEST_FLAGS)
 
 .PHONY: check
-check: lint ## The quick part: the same without a cluster, Prometheus, helm and faults
-	@$(BIN)/pytest -m "not cluster and not prometheus and not helm and not faults" -q $(PYTEST_FLAGS)
+check: lint ## The quick part: the same without a cluster, a node, Prometheus, helm and faults
+	@$(BIN)/pytest -m "not cluster and not node and not prometheus and not helm and not faults" -q $(PYTEST_FLAGS)
 
 .PHONY: test-faults
 test-faults: $(READY) ## Break it on purpose: SIGKILL, failing disks, overload, clocks that jump, a failing API server (FAULT_SEED repeats a run)
 	@$(BIN)/pytest -m faults $(PYTEST_FLAGS)
+
+.PHONY: test-e2e
+test-e2e: $(READY) ## The product where it lives: in pods of a real node, as root on Debian, or with CLUSTER=kind
+	@$(BIN)/pytest -m node $(PYTEST_FLAGS)
 
 .PHONY: images
 images: $(READY) ## Build both images into build/images, each with its SBOM: with Docker, or as root with buildah

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster import Cluster, ClusterError, Mode, prometheus_crds, running_cluster
 from tests.cluster.catalog import kubernetes_version
-from tests.cluster.kwok import COMPONENTS
+from tests.cluster.kwok import COMPONENTS, PLAYER
 from tests.cluster.processes import running_below
 from tests.cluster.state import State
 
@@ -112,7 +112,7 @@ def test_up_twice_then_down_twice(state_dir: Path) -> None:
     code, said = answer("up", "--state-dir", state_dir)
     assert (code, f"is up: Kubernetes {kubernetes_version()}" in said) == (0, True), said
     before = State(state_dir).processes()
-    assert {process.name for process in before} == COMPONENTS
+    assert {process.name for process in before} == {*COMPONENTS, PLAYER}
 
     code, said = answer("up", "--state-dir", state_dir)
     assert (code, "is already up" in said) == (0, True), said

@@ -16,8 +16,10 @@ from tests.cluster.errors import ClusterError, GoUnavailableError
 from tests.cluster.locks import locked
 from tests.cluster.progress import Progress, run, tail
 
-COMPONENTS = frozenset({"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller"})
+COMPONENTS = frozenset({"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"})
 """The processes a healthy cluster has, by the names kwokctl gives their binaries."""
+PLAYER = "kwok-controller"
+"""One more, where nodes are played."""
 
 WAIT_SECONDS = 90
 
@@ -45,7 +47,15 @@ class KwokBackend:
     places: Places
     progress: Progress
     address: str = ""
-    """An address of this machine, beside 127.0.0.1, on which real nodes and their pods reach the API server."""
+    """An address of this machine, beside 127.0.0.1, on which real nodes and their pods reach the API server.
+
+    With it, no node is played.
+    """
+
+    @property
+    def components(self) -> frozenset[str]:
+        """The processes that this cluster should have."""
+        return COMPONENTS if self.address else COMPONENTS | {PLAYER}
 
     @property
     def workdir(self) -> Path:
@@ -70,13 +80,13 @@ class KwokBackend:
             run(step, command, self._env())
         if "kubectl" not in tools:
             self._link(kubectl, self.places.which("kubectl") or self.workdir / "bin" / "kubectl")
-        missing = COMPONENTS - {process.name for process in self.processes()}
+        missing = self.components - {process.name for process in self.processes()}
         if missing:
             raise ClusterError(f"The cluster started without {', '.join(sorted(missing))}:\n{self._logs(missing)}")
 
     def problem(self) -> str | None:
         """Say what keeps the cluster from being usable, as far as its processes tell."""
-        missing = COMPONENTS - {process.name for process in self.processes()}
+        missing = self.components - {process.name for process in self.processes()}
         return f"not running: {', '.join(sorted(missing))}" if missing else None
 
     def processes(self) -> list[processes.Process]:
@@ -135,6 +145,7 @@ def _flags(tools: Mapping[str, Path], address: str) -> list[str | Path]:
         # Of all components, the one that asks who is there.
         flags += ["--extra-args", "kube-apiserver=bind-address=0.0.0.0"]
         flags += ["--extra-args", f"kube-apiserver=advertise-address={address}"]
+        flags += ["--components", ",".join(sorted(COMPONENTS))]
     options = {"kwok-controller-binary": "kwok"} | {
         f"{name}-binary": name for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
     }

@@ -107,7 +107,7 @@ class State:
         self.backend(mode).start(cluster.kubeconfig, cluster.kubectl)
         if problem := cluster.problem():
             raise ClusterError(f"The cluster started, and its API server isn't ready: {problem}")
-        if mode is Mode.KWOK:
+        if mode is Mode.KWOK and not self.address:
             cluster.scale_nodes(1)
 
     def _clean(self, mode: Mode) -> None:
