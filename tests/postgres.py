@@ -114,6 +114,13 @@ class PostgresServer:
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 
+    def admit_others(self) -> None:
+        """Take whoever has the password, from wherever, from the start or the next connection on."""
+        with (self._data / "pg_hba.conf").open("a") as hosts:
+            hosts.write("host all all all scram-sha-256\n")
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def start(self, *options: str) -> None:
         """Start it with `-c` options beside its own, and wait until it answers."""
         ours = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")

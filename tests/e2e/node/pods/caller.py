@@ -1,0 +1,40 @@
+"""Runs in a pod: sends notifications to a Service for a while, and prints those that were accepted, as JSON.
+
+Usage: caller.py URL PREFIX BATCHES SECONDS_BETWEEN. What isn't answered is sent again under the same ids, as a careful
+caller does, for a minute at most. Standard library alone.
+"""
+
+import json
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+
+BATCH = 5
+PATIENCE_SECONDS = 60.0
+
+url, prefix, batches, pause = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+accepted: list[str] = []
+failures = 0
+
+
+def post(ids: list[str]) -> bool:
+    """Send one batch; a connection of its own, as many callers would have."""
+    jobs = [{"id": one, "type": "booking-created", "payload": {"student": "Ada"}} for one in ids]
+    body = json.dumps({"notifications": jobs}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", "Connection": "close"})  # noqa: S310
+    with suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        results = json.load(answer)["results"]
+        accepted.extend(one["id"] for one in results if one["status"] in {"queued", "deduplicated"})
+        return True
+    return False
+
+
+for number in range(batches):
+    ids = [f"{prefix}-{number}-{one}" for one in range(BATCH)]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not post(ids) and time.monotonic() < deadline:
+        failures += 1
+        time.sleep(0.2)
+    time.sleep(pause)
+print(json.dumps({"sent": batches * BATCH, "accepted": accepted, "failures": failures}))  # noqa: T201

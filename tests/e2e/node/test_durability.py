@@ -1,0 +1,107 @@
+"""Accepted is kept, on a real node: a dispatcher killed there and a rollout under load lose no job.
+
+Once with a queue on a volume of the node, where one dispatcher follows another; once with two dispatchers that share a
+queue in PostgreSQL. The ledger is outside at both ends: what the caller was told is kept, and what the receiver took.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.controller.pipelines import manifest
+from tests.e2e.node.world import World, eventually, result
+from tests.postgres import PostgresServer, postgres_server
+
+BATCHES, PAUSE = 150, 0.1
+WEBHOOK = {"url": "http://receiver.clients.svc.cluster.local/crm", "allowPrivateAddresses": True}
+CRM: dict[str, Any] = {
+    "channels": [{"name": "crm", "webhook": WEBHOOK}],
+    # Short, so that what a killed dispatcher had in hand comes again within the test.
+    "workers": {"timeout": "2s", "drainTimeout": "5s"},
+    "alerts": {"mode": "Alertmanager"},
+    "retry": {"maxAttempts": 10, "initialBackoff": "200ms", "maxBackoff": "2s"},
+}
+VOLUME = "/var/lib/notification-volume"
+STORAGE = "node-local"
+DATABASE_PORT = 5432
+
+
+@pytest.fixture(scope="module")
+def teams(installed: World) -> World:
+    """The world with a namespace for these pipelines, and one volume on the node."""
+    installed.namespace("teams")
+    installed.real.node.run("mkdir", "-p", VOLUME)
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}]
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": STORAGE},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": STORAGE,
+            "local": {"path": VOLUME},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+        },
+    }
+    installed.apply("teams", volume)
+    return installed
+
+
+@pytest.fixture(scope="module")
+def database(teams: World) -> Iterator[PostgresServer]:
+    """A database of this machine that pods reach."""
+    with postgres_server(f"listen_addresses=127.0.0.1,{teams.real.node.host}") as server:
+        server.admit_others()
+        dsn = server.dsn.replace("127.0.0.1", teams.real.node.host)
+        secret = ("create", "secret", "generic", "database", f"--from-literal=uri={dsn}")
+        teams.cluster.run_kubectl("-n", "teams", *secret)
+        yield server
+
+
+def loses_nothing(world: World, name: str) -> None:
+    """Load one pipeline; meanwhile kill a dispatcher on its node, then roll all of them."""
+    prefix, namespace = f"kept-{name}", "teams"
+    calling = world.calling(
+        f"http://{name}.{namespace}.svc.cluster.local:4000/api/notifications", prefix, BATCHES, PAUSE
+    )
+    eventually(lambda: len(world.delivered(prefix)) >= 25, "the first have come")
+    before = {pod["metadata"]["name"] for pod in world.pods(namespace, name)}
+    victim = min(before)
+    world.real.kill(namespace, victim)
+    eventually(lambda: restarted(world, namespace, victim), "the kubelet has started it again")
+    came = len(world.delivered(prefix))
+    eventually(lambda: len(world.delivered(prefix)) > came, "and more come")
+    patch = json.dumps({"spec": {"podAnnotations": {"example.com/rolled": "once"}}})
+    world.cluster.run_kubectl("-n", namespace, "patch", "npl", name, "--type=merge", "-p", patch)
+    eventually(lambda: not before & {pod["metadata"]["name"] for pod in world.pods(namespace, name)}, "all are new")
+    world.rolled_out(namespace, "deployment", name)
+    said = result(calling)
+    assert len(said["accepted"]) == said["sent"]
+    eventually(lambda: said["accepted"] and not set(said["accepted"]) - set(world.delivered(prefix)), "none is lost")
+    again = sum(times - 1 for times in world.delivered(prefix).values())
+    # At least once: a kill may repeat what was in hand, and nothing else may.
+    assert again <= 64, f"{again} came again"
+
+
+def restarted(world: World, namespace: str, pod: str) -> bool:
+    status = world.cluster.get_json("pod", pod, "-n", namespace)["status"]["containerStatuses"][0]
+    return bool(status["restartCount"] and status["ready"])
+
+
+def test_a_queue_on_a_volume_outlives_its_dispatcher(teams: World) -> None:
+    queue = {"persistence": {"size": "1Gi", "storageClassName": STORAGE}}
+    teams.apply("teams", manifest("volume", **CRM, queue=queue))
+    teams.rolled_out("teams", "deployment", "volume")
+    loses_nothing(teams, "volume")
+
+
+def test_a_shared_queue_outlives_each_of_its_dispatchers(teams: World, database: PostgresServer) -> None:
+    queue = {"engine": "PostgreSQL", "postgresql": {"dsnSecretRef": {"name": "database", "key": "uri"}}}
+    teams.apply("teams", manifest("shared", **CRM, queue=queue, replicas=2))
+    teams.rolled_out("teams", "deployment", "shared")
+    loses_nothing(teams, "shared")
