@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter as Counted
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -63,6 +71,7 @@ class OperatorMetrics:
     """What the operator counts, with the label sets that can be known at start already at zero."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
         ProcessCollector(registry=registry)
         version = Gauge(f"{_PREFIX}_build_info", "The version that runs.", ["version"], registry=registry)
