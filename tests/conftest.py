@@ -65,6 +65,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         needed.update(DEPLOYERS)
     if "toxiproxy" in fixtures:
         needed.add("toxiproxy-server")
+    if "actionlint" in fixtures:
+        needed.add("actionlint")
     on_node = any(item.get_closest_marker("node") for item in items) and _no_node() is None
     if on_node:
         needed.update({*MONITORING, "helm"})

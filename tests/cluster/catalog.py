@@ -28,6 +28,7 @@ TOXIPROXY = "github.com/Shopify/toxiproxy/v2"
 HELM = "helm.sh/helm/v4"
 KUBECONFORM = "github.com/yannh/kubeconform"
 KUBE_SCORE = "github.com/zegl/kube-score"
+ACTIONLINT = "github.com/rhysd/actionlint"
 
 # Without these an API server built from its module reports v0.0.0.
 KUBERNETES_STAMPS = (
@@ -110,6 +111,7 @@ _TOXIPROXY = Binary(
     TOXIPROXY,
     stamps=((f"{TOXIPROXY}.Version", "{version}"),),
 )
+_ACTIONLINT = Binary("actionlint", "actionlint", f"{ACTIONLINT}/cmd/actionlint", ACTIONLINT)
 _DEPLOYERS = (
     # It names the Kubernetes that a chart is rendered for, where nobody does, by the client library it is built with.
     Binary(
@@ -139,7 +141,7 @@ _DEPLOYERS = (
 )
 
 BINARIES: Mapping[str, Binary] = MappingProxyType(
-    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, *_NODE, *_MONITORING, _TOXIPROXY, *_DEPLOYERS)}
+    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, *_NODE, *_MONITORING, _TOXIPROXY, _ACTIONLINT, *_DEPLOYERS)}
 )
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)
