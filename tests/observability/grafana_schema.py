@@ -9,18 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.cluster.binaries import Places
 from tests.cluster.locks import locked
 from tests.cluster.progress import Progress
+from tests.npm import install, run
 
 Schema = dict[str, Any]
 
@@ -47,24 +44,12 @@ def schemas() -> Mapping[str, Schema]:
 
 
 def _make(folder: Path) -> None:
-    if shutil.which("npm") is None:
-        pytest.fail(
-            "npm is needed on PATH: Node.js from https://nodejs.org or your distribution brings it", pytrace=False
-        )
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        for path in PACKAGES.iterdir():
-            shutil.copy(path, scratch)
-        _run(["npm", "ci", "--no-audit", "--no-fund"], Path(scratch))
+        install(PACKAGES, Path(scratch))
         made = Path(scratch) / "made"
         made.mkdir()
         for name, source in _SOURCES.items():
             generator = Path("node_modules", ".bin", "ts-json-schema-generator")
             types = ["--path", str(source), "--type", "*", "--no-type-check"]
-            _run([str(generator), *types, "--out", str(made / f"{name}.json")], Path(scratch))
+            run([str(generator), *types, "--out", str(made / f"{name}.json")], Path(scratch))
         made.rename(folder)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        pytest.fail(f"{' '.join(command)}:\n{answer.stdout}{answer.stderr}", pytrace=False)
