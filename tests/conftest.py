@@ -56,8 +56,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     needed: set[str] = set()
     fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}
     of_clusters = any(item.get_closest_marker("cluster") for item in items)
-    # The platform's is such a cluster in every mode.
-    if "platform" in fixtures or (of_clusters and Mode.from_environment() is Mode.KWOK):
+    # The platform's, and those that pages are followed on, are such clusters in every mode.
+    if fixtures & {"platform", "bare", "inhabited"} or (of_clusters and Mode.from_environment() is Mode.KWOK):
         needed.update(CONTROL_PLANE)
     if any(item.get_closest_marker("prometheus") for item in items):
         needed.update(WATCHERS)
