@@ -149,6 +149,8 @@ def _flags(tools: Mapping[str, Path], address: str) -> list[str | Path]:
     options = {"kwok-controller-binary": "kwok"} | {
         f"{name}-binary": name for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
     }
+    # By objects of these kinds a test says what `kubectl logs` and `port-forward` find in a pod in which nothing runs.
+    flags += ["--enable-crds", "Logs,PortForward"]
     for option, name in options.items():
         if name in tools:
             flags += [f"--{option}", tools[name]]
