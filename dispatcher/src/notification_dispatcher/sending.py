@@ -1,14 +1,16 @@
-"""Batches of notifications for the command `send`: reads them, sends them, prints results."""
+"""Batches of notifications for the call `send`: reads them, sends them, prints results."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from notification_dispatcher.client import Client
 from notification_dispatcher.errors import ClientError
+
+if TYPE_CHECKING:
+    from notification_dispatcher.client import Client
 
 _BATCH = 500
 
