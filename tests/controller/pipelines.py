@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from notification_operator.group import API_VERSION, KIND
 from notification_operator.pipeline import Pipeline
-from notification_operator.spec import API_VERSION, KIND
 from tests.cluster import Cluster
 
 SECONDS = 20.0

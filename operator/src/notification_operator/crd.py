@@ -20,8 +20,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema, to_jsonable_python
 
 from notification_operator import naming
-from notification_operator.spec import KIND, PLURAL, VERSION, PipelineSpec
-from notification_operator.spec.values import GROUP
+from notification_operator.group import GROUP, KIND, PLURAL, VERSION
+from notification_operator.spec import PipelineSpec
 from notification_operator.status import ConditionType
 
 Schema = dict[str, Any]

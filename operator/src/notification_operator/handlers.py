@@ -16,9 +16,8 @@ import kopf
 
 from notification_operator.credentials import Credentials
 from notification_operator.errors import OperatorError
+from notification_operator.group import GROUP, PLURAL, VERSION
 from notification_operator.naming import OPERATOR
-from notification_operator.spec import PLURAL, VERSION
-from notification_operator.spec.values import GROUP
 from notification_operator.workqueue import Key
 
 _SERVER_SECONDS = 300

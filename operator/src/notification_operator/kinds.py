@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from notification_operator.spec import API_VERSION, KIND, PLURAL
+from notification_operator.group import API_VERSION, KIND, PLURAL
 
 MONITORING = "monitoring.coreos.com/v1"
 MONITORING_ALPHA = "monitoring.coreos.com/v1alpha1"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from notification_dispatcher.schema import DNS_LABEL
-from notification_operator.spec.values import GROUP
+from notification_operator.group import GROUP
 
 OPERATOR = "notification-operator"
 FIELD_MANAGER = OPERATOR

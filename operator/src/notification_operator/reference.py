@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from notification_operator.crd import definition
-from notification_operator.spec import API_VERSION, KIND
+from notification_operator.group import API_VERSION, KIND
 
 Schema = Mapping[str, Any]
 

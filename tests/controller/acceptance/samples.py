@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from notification_operator.group import GROUP
 from notification_operator.naming import METRICS_LABEL, PIPELINE_LABEL, TEMPLATE_ANNOTATION
 from notification_operator.spec.alert_rules import AlertName
-from notification_operator.spec.values import GROUP
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from notification_operator.findings import Finding
+from notification_operator.group import KIND
 from notification_operator.offline import documents
 from notification_operator.offline.documents import Document, Place, Unreadable
 from notification_operator.offline.validating import concerns, judge
 from notification_operator.pipeline import Pipeline
-from notification_operator.spec import KIND
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,9 @@ from notification_operator import findings
 from notification_operator.crd import spec_schema, structural
 from notification_operator.errors import InvalidSpecError
 from notification_operator.findings import Finding, Schema
+from notification_operator.group import API_VERSION, GROUP, KIND
 from notification_operator.offline.object_meta import ObjectMeta
 from notification_operator.pipeline import Pipeline
-from notification_operator.spec import API_VERSION, KIND
-from notification_operator.spec.values import GROUP
 
 DEFAULT_NAMESPACE = "default"
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")

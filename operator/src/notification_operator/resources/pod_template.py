@@ -13,6 +13,7 @@ import msgspec
 
 from notification_dispatcher.variables import Variable
 from notification_operator import naming
+from notification_operator.group import DISPATCHER_CONTAINER
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources import volume_claim
 from notification_operator.resources.base import Context, Manifest, written
@@ -21,7 +22,6 @@ from notification_operator.spec.quantity import Quantity
 from notification_operator.spec.scheduling import TopologySpread
 from notification_operator.spec.workload import ResourceList, Resources
 
-CONTAINER = "dispatcher"
 SETTINGS_PATH = "/etc/notification"
 DATA_PATH = "/var/lib/notification"
 TEMPORARY_PATH = "/tmp"  # noqa: S108  a mount of its own in the pod
@@ -121,7 +121,7 @@ def _settings_sources(pipeline: Pipeline) -> list[Manifest]:
 
 def _container(pipeline: Pipeline, context: Context) -> Manifest:
     return {
-        "name": CONTAINER,
+        "name": DISPATCHER_CONTAINER,
         "image": context.image(pipeline),
         "imagePullPolicy": pipeline.spec.image_pull_policy.value,
         "command": ["notification-dispatcher"],

@@ -17,13 +17,6 @@ from notification_operator.spec.api import Api
 from notification_operator.spec.monitoring import Dashboard, Monitoring
 from notification_operator.spec.pods import PodFields, check_pods
 from notification_operator.spec.queue import Engine, Queue, Workers
-from notification_operator.spec.values import GROUP
-
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-KIND = "NotificationPipeline"
-PLURAL = "notificationpipelines"
-
 
 _ROUTES_EXIST_RULE = (
     "!has(self.jobTypes) || self.jobTypes.all(t, !has(t.channels)"

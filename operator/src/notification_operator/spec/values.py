@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from notification_dispatcher.schema import DNS_LABEL, ApiModel, rules
-
-GROUP = "notifications.plannivo.io"
+from notification_operator.group import GROUP
 
 # No backslash: the patterns stand in CEL as well.
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"

@@ -1,0 +1,10 @@
+"""What the resource is called in the API, for everything that names it. Constants alone, that need no model."""
+
+GROUP = "notifications.plannivo.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "NotificationPipeline"
+PLURAL = "notificationpipelines"
+
+DISPATCHER_CONTAINER = "dispatcher"
+"""The container of each pod that is ours: meshes and injectors put others beside it."""
