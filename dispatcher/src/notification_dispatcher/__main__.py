@@ -10,7 +10,7 @@ from typing import Any
 import click
 import uvloop
 
-from notification_dispatcher import __version__, commands, help_text, logs, run, settings_source, tracing
+from notification_dispatcher import __version__, commands, completion, help_text, logs, run, settings_source, tracing
 from notification_dispatcher.errors import DispatcherError, SettingsError
 
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -88,6 +88,7 @@ def check_command(output: str) -> None:
 
 for _command in (commands.send, commands.status, commands.dead, commands.test_alert):
     main.add_command(_command)
+main.add_command(completion.command("notification-dispatcher", main))
 
 
 def _complain(error: SettingsError) -> None:

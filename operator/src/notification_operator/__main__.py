@@ -9,8 +9,8 @@ from typing import Any
 import click
 import uvloop
 
-from notification_dispatcher import logs
-from notification_operator import __version__, run
+from notification_dispatcher import completion, logs
+from notification_operator import __version__
 from notification_operator.credentials import Credentials, pod
 from notification_operator.errors import OperatorError
 from notification_operator.naming import OPERATOR
@@ -158,6 +158,9 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
         resync_seconds=resync,
         request_seconds=request_timeout,
     )
+    # It brings kopf, for which the other commands need not wait.
+    from notification_operator import run  # noqa: PLC0415
+
     try:
         uvloop.run(run.Operator(settings, Credentials.load(kubeconfig)).run())
     except OperatorError as error:
@@ -167,6 +170,7 @@ def run_command(  # noqa: PLR0913, PLR0917  click passes each option as an argum
 
 for _command in (commands.validate, commands.render, dev):
     main.add_command(_command)
+main.add_command(completion.command("notification-operator", main))
 
 
 if __name__ == "__main__":
