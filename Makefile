@@ -69,6 +69,7 @@ generate: $(READY) ## Write what is generated: the CRD, pages of reference, char
 	@$(BIN)/python -m tests.docs docs/reference
 	@$(BIN)/python -m tests.deploy
 	@$(BIN)/python -m notification_operator.dashboards grafana/notification-dashboard.json
+	@$(BIN)/python -m notification_operator.advice docs/troubleshooting.md
 
 .PHONY: lock
 lock: $(READY) ## Bring uv.lock up to date with pyproject.toml

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from notification_operator.advice import SECTIONS, advice, with_tables
 from notification_operator.status import ConditionType, Reason
 
 TEXT = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
@@ -29,3 +30,26 @@ def test_every_link_leads_somewhere() -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
     for path in re.findall(r"\]\(([\w./-]+[.]md)\)", TEXT):
         assert (Path(__file__).parents[2] / "docs" / path).exists(), path
+
+
+def test_the_tables_are_those_of_the_advice() -> None:
+    assert with_tables(TEXT) == TEXT, "run 'make generate'"
+
+
+def test_every_reason_that_is_wrong_comes_with_advice() -> None:
+    silent = {
+        (condition, reason)
+        for title, rows in SECTIONS.items()
+        for condition in set(title.split(", ")) & set(ConditionType)
+        for row in rows
+        for reason in row.reasons
+        if not advice(ConditionType(condition), reason, "booking")
+    }
+    well = {Reason.APPLIED, Reason.AVAILABLE, Reason.CONFIGURED, Reason.SELECTED}
+    assert {reason for _, reason in silent} == {*well, Reason.DISABLED}
+
+
+def test_advice_is_plain_and_of_the_pipeline() -> None:
+    paused = advice(ConditionType.RESOURCES_APPLIED, Reason.PAUSED, "lessons")
+    assert paused == """kubectl patch npl lessons --type merge -p '{"spec":{"paused":false}}'"""
+    assert advice(ConditionType.ALERTING_CONFIGURED, Reason.SECRET_FORBIDDEN, "lessons").endswith(": deploy/rbac.")
