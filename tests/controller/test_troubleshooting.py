@@ -43,13 +43,15 @@ def test_every_reason_that_is_wrong_comes_with_advice() -> None:
         for condition in set(title.split(", ")) & set(ConditionType)
         for row in rows
         for reason in row.reasons
-        if not advice(ConditionType(condition), reason, "booking")
+        if not advice(ConditionType(condition), reason, "plannivo", "booking")
     }
     well = {Reason.APPLIED, Reason.AVAILABLE, Reason.CONFIGURED, Reason.SELECTED}
     assert {reason for _, reason in silent} == {*well, Reason.DISABLED}
 
 
 def test_advice_is_plain_and_of_the_pipeline() -> None:
-    paused = advice(ConditionType.RESOURCES_APPLIED, Reason.PAUSED, "lessons")
-    assert paused == """kubectl patch npl lessons --type merge -p '{"spec":{"paused":false}}'"""
-    assert advice(ConditionType.ALERTING_CONFIGURED, Reason.SECRET_FORBIDDEN, "lessons").endswith(": deploy/rbac.")
+    paused = advice(ConditionType.RESOURCES_APPLIED, Reason.PAUSED, "school", "lessons")
+    assert paused == """kubectl -n school patch npl lessons --type merge -p '{"spec":{"paused":false}}'"""
+    assert advice(ConditionType.ALERTING_CONFIGURED, Reason.SECRET_FORBIDDEN, "school", "lessons").endswith(
+        ": deploy/rbac."
+    )

@@ -172,11 +172,12 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
 """Each table, under the heading of the page that it stands below."""
 
 
-def advice(condition: ConditionType, reason: Reason, pipeline: str) -> str:
-    """What to do about it, as plain text; empty where there is nothing to do."""
+def advice(condition: ConditionType, reason: Reason, namespace: str, pipeline: str) -> str:
+    """What to do about it, as plain text with commands for this pipeline; empty where there is nothing to do."""
     own = next(rows for title, rows in SECTIONS.items() if condition in title.split(", "))
     said = (one.do for one in (*own, *SECTIONS[_SECRETS]) if reason in one.reasons and one.do)
-    return _plain(next(said, "")).removeprefix(_NOTHING).replace("{pipeline}", pipeline)
+    plain = _plain(next(said, "")).removeprefix(_NOTHING)
+    return plain.replace("{pipeline}", pipeline).replace("kubectl ", f"kubectl -n {namespace} ")
 
 
 def with_tables(page: str) -> str:

@@ -8,3 +8,6 @@ PLURAL = "notificationpipelines"
 
 DISPATCHER_CONTAINER = "dispatcher"
 """The container of each pod that is ours: meshes and injectors put others beside it."""
+
+PIPELINE_LABEL = f"{GROUP}/pipeline"
+"""On every child and every pod, and nothing else: the name of its pipeline. The operator watches by it."""

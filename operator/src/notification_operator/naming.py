@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from notification_dispatcher.schema import DNS_LABEL
+from notification_operator import group
 from notification_operator.group import GROUP
 
 OPERATOR = "notification-operator"
@@ -36,8 +37,7 @@ NAME_RULES = (
 )
 """What a pipeline's name must match, each with its message: for CEL in `crd`, and for `offline`."""
 
-PIPELINE_LABEL = f"{GROUP}/pipeline"
-"""On every child, and nothing else: the name of its pipeline. The operator watches by it."""
+PIPELINE_LABEL = group.PIPELINE_LABEL
 
 METRICS_LABEL = f"{GROUP}/metrics"
 """On the Service that carries the metrics, so that no other Service of the pods is scraped as well."""
