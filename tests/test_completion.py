@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-COMMANDS = ["notification-dispatcher", "notification-operator"]
+COMMANDS = ["kubectl-notifications", "notification-dispatcher", "notification-operator"]
 
 
 def run(*command: str, **variables: str) -> str:

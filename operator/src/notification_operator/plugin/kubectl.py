@@ -23,6 +23,7 @@ _PROGRAM = "kubectl"
 _REQUEST_SECONDS = 20
 _PLUGIN_SECONDS = 60  # of credentials, which may open a browser
 _SERVER_SAYS = re.compile(r"Error from server \((\w+)\): (.*)", re.DOTALL)
+_FORBIDDEN = " is forbidden: "
 _KINDS: Mapping[str, type[PluginError]] = {"Forbidden": DeniedError, "NotFound": MissingError}
 
 # Every pod with a service account's token has this file; kubectl takes its namespace where there is no kubeconfig.
@@ -89,4 +90,7 @@ def error_of(complaint: str) -> PluginError:
     if said is not None:
         return _KINDS.get(said[1], PluginError)(said[2].strip())
     lines = [line.removeprefix("error: ") for line in complaint.splitlines() if line.strip()]
-    return PluginError(lines[-1] if lines else "kubectl failed, and did not say why")
+    if not lines:
+        return PluginError("kubectl failed, and did not say why")
+    # What upgrades its connection is refused without a kind of error.
+    return (DeniedError if _FORBIDDEN in lines[-1] else PluginError)(lines[-1])

@@ -44,7 +44,9 @@ class Line:
         if not self.fields:
             return f"{time}{place}  {printable(self.text)}"
         level = str(self.fields.get("level", ""))
-        mark = click.style(level.upper().ljust(7), fg=_COLOURS.get(level))
+        mark = level.upper().ljust(7)
+        if level in _COLOURS:
+            mark = click.style(mark, fg=_COLOURS[level])
         event = printable(str(self.fields.get("event", "")))
         # Most events are called as their action is.
         told = _SHOWN_APART | ({"action"} if self.fields.get("action") == event.replace(" ", "_") else set())
