@@ -235,7 +235,7 @@ def test_kubectls_completion_survives_a_missing_cluster(kubectl: Kubectl) -> Non
     program = Path(sys.executable).with_name("kubectl_complete-notifications")
     for words, answer in (
         (["status", "b"], ":4\n"),
-        (["top", "--o"], "--output\tThe form.\n:4\n"),
+        (["top", "--o"], "--output\tForm of what is printed.\n:4\n"),
         (["send", "x", "--file", ""], ":0\n"),
     ):
         found = subprocess.run([program, *words], capture_output=True, text=True, check=True, timeout=60)

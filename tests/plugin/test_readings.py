@@ -20,6 +20,7 @@ def reading(at: float, *, waiting: float = 0, active: float = 0, **counts: float
         dead=0,
         active=active,
         counts=Counts(**{**known, **counts}),
+        failures={},
         open_circuits=(),
         refused_reloads=0,
         backlog_alert=500,
@@ -38,6 +39,7 @@ async def test_a_dispatchers_metrics_are_read(tmp_path: Path) -> None:
         await rig.settle()
         done = read(rig.scrape().text, "plannivo_", at=1)
         assert (done.waiting, done.dead, done.counts.processed, done.counts.failed) == (0, 1, 1, 1)
+        assert fleet({}, {"pod": done, "other": done}).failures == {"http_4xx": 2}
         assert fleet({"pod": waiting}, {"pod": done}).rates == Counts(0, 1, 1, 0, 0)
 
 

@@ -125,6 +125,7 @@ send = _asking(
     \b
       kubectl notifications send booking --type booking-created --payload '{"student": "Ada"}'
       kubectl notifications send booking --file batch.json
+
     Ends with 0 when all were queued or are known already, 1 when some were dropped, 2 when nothing was sent.
     """,
 )
@@ -136,6 +137,7 @@ show = _asking(
 
     \b
       kubectl notifications show booking b-1017
+
     Ends with 0, or with 2 when there is no such notification, or it could not be asked.
     """,
 )
@@ -149,6 +151,7 @@ dead_letters = _asking(
       kubectl notifications dead-letters booking
       kubectl notifications dead-letters booking --reason timeout --channel crm
       kubectl notifications dead-letters booking -o json | jq -r '.notifications[].id'
+
     Ends with 0, or with 2 when it could not be asked.
     """,
 )
@@ -164,6 +167,7 @@ replay = _asking(
       kubectl notifications replay booking --reason timeout    # after the outage
       kubectl notifications replay booking b-1017 b-1018
       kubectl notifications replay booking --all
+
     Ends with 0, or with 2 when it could not be asked, or one of the ids is no dead letter.
     """,
 )
@@ -176,6 +180,7 @@ discard = _asking(
     \b
       kubectl notifications discard booking --type instructor-rated
       kubectl notifications discard booking b-1017 --yes
+
     Ends with 0, with 1 when you say no, with 2 when it could not be asked.
     """,
 )
@@ -187,6 +192,7 @@ test_alert = _asking(
 
     \b
       kubectl notifications test-alert booking
+
     Ends with 0 when Slack took it, else with 2, and says why not.
     """,
 )

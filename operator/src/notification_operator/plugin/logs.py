@@ -52,6 +52,7 @@ def _logs(session: Session, name: str, follow: bool, output: str, **options: Any
       kubectl notifications logs booking --level warning --since 1h
       kubectl notifications logs booking -f --action job_failed
       kubectl notifications logs booking --previous            # what the process said before it crashed
+
     Ends with 0, with 2 when a log could not be read, with 130 when --follow is interrupted.
     """
     wanted = Wanted(level=options.pop("level"), action=options.pop("action"))

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from notification_dispatcher import metric_names
-from notification_dispatcher.metric_names import ReloadResult, Result, Threshold
+from notification_dispatcher.metric_names import FailureReason, ReloadResult, Result, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Reading:
     dead: float
     active: float
     counts: Counts
+    failures: Mapping[str, float]
+    """Jobs that failed for good since its start, by root cause."""
     open_circuits: tuple[str, ...]
     """Channels that are left alone, since their destination keeps failing."""
     refused_reloads: float
@@ -58,6 +60,8 @@ class Fleet:
     dead: int
     active: int
     backlog_alert: int
+    failures: Mapping[str, int]
+    """Since their start, the commonest root cause first."""
     open_circuits: tuple[str, ...]
     refused_reloads: int
     seconds: float
@@ -75,6 +79,7 @@ class Fleet:
             "dead": self.dead,
             "active": self.active,
             "backlogAlert": self.backlog_alert,
+            "failures": dict(self.failures),
             "openCircuits": list(self.open_circuits),
             "refusedReloads": self.refused_reloads,
             "seconds": self.seconds,
@@ -107,6 +112,9 @@ def read(text: str, prefix: str, at: float) -> Reading:
             dropped=results[Result.DROPPED],
             retries=value(metric_names.RETRIES_TOTAL),
         ),
+        failures={
+            reason.value: value(metric_names.JOB_FAILURES_TOTAL, reason=reason.value) for reason in FailureReason
+        },
         open_circuits=tuple(sample.labels["channel"] for sample in circuits if sample.value),
         refused_reloads=value(metric_names.CONFIG_RELOADS_TOTAL, result=ReloadResult.REJECTED.value),
         backlog_alert=value(metric_names.THRESHOLD, threshold=Threshold.BACKLOG.value),
@@ -119,6 +127,7 @@ def fleet(before: Mapping[str, Reading], now: Mapping[str, Reading]) -> Fleet:
     What is of the queue each of them says, and so it is taken once; what a dispatcher does itself is added up.
     """
     readings = list(now.values())
+    failures = {reason: int(sum(one.failures[reason] for one in readings)) for reason in readings[0].failures}
     spans = [(before[pod], reading) for pod, reading in now.items() if pod in before and reading.at > before[pod].at]
     return Fleet(
         dispatchers=len(readings),
@@ -128,6 +137,7 @@ def fleet(before: Mapping[str, Reading], now: Mapping[str, Reading]) -> Fleet:
         dead=int(max(one.dead for one in readings)),
         active=int(sum(one.active for one in readings)),
         backlog_alert=int(max(one.backlog_alert for one in readings)),
+        failures=dict(sorted(((why, count) for why, count in failures.items() if count), key=lambda one: -one[1])),
         open_circuits=tuple(sorted({channel for one in readings for channel in one.open_circuits})),
         refused_reloads=int(max(one.refused_reloads for one in readings)),
         seconds=max((later.at - earlier.at for earlier, later in spans), default=0.0),

@@ -78,17 +78,29 @@ def _names(listed: Callable[[Session], Iterable[str]]) -> Callable[[click.Contex
 
 _PASSED_ON = {"context": "kube_context", "kubeconfig": "kubeconfig", "as": "impersonated"}
 CLUSTER: tuple[click.Parameter, ...] = (
-    click.Option(["-n", "--namespace"], metavar="NAME", shell_complete=_namespaces, help="Default: the context's."),
     click.Option(
-        ["--context", "kube_context"], metavar="NAME", shell_complete=_contexts, help="The kubeconfig's context."
+        ["-n", "--namespace"],
+        metavar="NAME",
+        shell_complete=_namespaces,
+        help="The pipeline's namespace. Default: the context's.",
     ),
-    click.Option(["--kubeconfig"], metavar="FILE", type=click.Path(), help="As kubectl has it."),
-    click.Option(["--as", "impersonated"], metavar="USER", help="As kubectl has it: ask as somebody else."),
+    click.Option(
+        ["--context", "kube_context"],
+        metavar="NAME",
+        shell_complete=_contexts,
+        help="Which of the kubeconfig's contexts to use.",
+    ),
+    click.Option(["--kubeconfig"], metavar="FILE", type=click.Path(), help="The kubeconfig to use, as with kubectl."),
+    click.Option(["--as", "impersonated"], metavar="USER", help="Ask as somebody else, as with kubectl."),
 )
 """Options that say where and as whom. Before the command they hold as well."""
 
 OUTPUT = click.Option(
-    ["-o", "--output"], type=click.Choice(["table", "json"]), default="table", show_default=True, help="The form."
+    ["-o", "--output"],
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of what is printed.",
 )
 ALL_NAMESPACES = click.Option(
     ["-A", "--all-namespaces"], is_flag=True, default=None, help="Pipelines of all namespaces."

@@ -38,6 +38,7 @@ def _status(session: Session, names: tuple[str, ...], output: str) -> None:
       kubectl notifications status                    # is anything wrong?
       kubectl notifications status booking            # what, and what to do
       kubectl notifications status booking -o json | jq .live.rates
+
     Ends with 0 when all that was asked for are ready, 1 when one is not, 2 when it could not be told.
     """
     if names and session.all_namespaces:
@@ -229,6 +230,9 @@ def _numbers(pipeline: Pipeline, live: Fleet) -> Iterator[str]:
     yield f"  rates     {told} a second, over {live.seconds:.1f} s"
     if live.dead:
         yield f"  dead      {live.dead}: kubectl notifications dead-letters {pipeline.name} -n {pipeline.namespace}"
+    if live.failures:
+        causes = ", ".join(f"{count} {reason}" for reason, count in live.failures.items())
+        yield f"  causes    {causes}: of what failed for good since the start"
     for channel in live.open_circuits:
         yield f"  circuit   {channel} is left alone, since its destination keeps failing: its jobs wait"
     if live.refused_reloads:

@@ -35,6 +35,7 @@ def _top(session: Session, names: tuple[str, ...], watch: bool, interval: float,
       kubectl notifications top -A
       kubectl notifications top booking --watch
       kubectl notifications top -A -o json | jq '.[] | select(.live.dead > 0) | .name'
+
     Ends with 0 when each pipeline's ready dispatchers have answered, 1 when one has not, 2 when nothing could be
     asked, 130 when --watch is interrupted. With --watch, JSON is one document a line.
     """
