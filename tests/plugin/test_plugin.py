@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -229,6 +230,11 @@ def test_help_names_every_command(kubectl: Kubectl) -> None:
     for name, command in cli.commands.items():
         assert isinstance(command, click.Command)
         assert f"  {name} " in told
+
+
+def test_the_page_has_every_command(kubectl: Kubectl) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kubectl-notifications.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+) [^|]*` \|", page, re.MULTILINE)) == set(cli.commands)
 
 
 def test_kubectls_completion_survives_a_missing_cluster(kubectl: Kubectl) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster import ClusterError, environment
 from tests.controller.accounts import account, grant
@@ -24,6 +26,7 @@ from tests.plugin.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PAGE = Path(__file__).parents[2] / "docs" / "kubectl-notifications.md"
 PODS: dict[str, Any] = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
 FORWARD: dict[str, Any] = {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}
 PIPELINES: dict[str, Any] = {
@@ -31,7 +34,13 @@ PIPELINES: dict[str, Any] = {
     "resources": ["notificationpipelines"],
     "verbs": ["get", "list"],
 }
-SECRETS: dict[str, Any] = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["api"], "verbs": ["get"]}
+
+
+def documented() -> list[dict[str, Any]]:
+    """The permissions that people are told to grant."""
+    [role] = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    rules: list[dict[str, Any]] = yaml.safe_load(role)["rules"]
+    return rules
 
 
 async def test_status_of_what_is_well(booking: Stage) -> None:
@@ -195,9 +204,11 @@ async def test_what_an_account_may_not_is_told(booking: Stage, tmp_path: Path) -
     await allowed(PIPELINES, PODS, FORWARD)
     await _until_may(booking, "create", "pods", "--subresource=portforward")
     assert "answered 401" in await told("dead-letters", "booking", NOTIFICATION_API_TOKEN="another")
-    await allowed(PIPELINES, PODS, FORWARD, SECRETS)
+    await allowed(*documented())
     await _until_may(booking, "get", "secrets/api")
     assert await told("dead-letters", "booking") == "There are none."
+    assert "circuit opened" in await told("logs", "booking")
+    assert "1/1" in await told("top", "booking", "--interval", "0.2")
 
 
 async def _until_may(booking: Stage, verb: str, *what: str) -> None:
