@@ -6,6 +6,7 @@ The tests share one pipeline and run in this order: what one sends, the next fin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -169,6 +170,32 @@ async def test_logs_follow_until_interrupted(booking: Stage) -> None:
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
         await process.communicate()
+
+
+async def test_whoever_ends_a_watch_ends_its_forwards(booking: Stage) -> None:
+    command = [str(Path(sys.executable).with_name("kubectl-notifications")), "-n", booking.namespace]
+    process = await asyncio.create_subprocess_exec(
+        *command, "top", "--watch", "--interval", "0.2", env=environment(booking.cluster), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while b"booking  True   1/1" not in await process.stdout.readline():
+            pass
+        assert _forwards(booking.pod)
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not _forwards(booking.pod)
+
+
+def _forwards(pod: str) -> list[Path]:
+    """The processes that forward a port of this pod."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            found += [folder] if b"port-forward" in words and f"pod/{pod}".encode() in words else []
+    return found
 
 
 async def test_a_name_that_is_not_there(booking: Stage) -> None:

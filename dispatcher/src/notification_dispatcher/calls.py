@@ -166,7 +166,7 @@ def _path_of(job_id: str) -> str:
 def _described(report: Json) -> Iterator[str]:
     for name, value in report.items():
         words = ", ".join(value) if isinstance(value, list) else str(value)
-        yield f"{name + ':':<12} {words}"
+        yield f"{name + ':':<12} {text_table.printable(words)}"
 
 
 SEND = Call(

@@ -118,7 +118,11 @@ class _Reader:
                 elif found.time > self._last.get(found.pod, ""):
                     self._last[found.pod] = found.time
                     yield found
-            pods = pipelines.pods_of(self.session.kubectl, self.pipeline)
+            try:
+                pods = pipelines.pods_of(self.session.kubectl, self.pipeline)
+            except PluginError as error:
+                # The logs that are being followed may well go on.
+                click.echo(f"warning: {error.message}", err=True)
 
     def _start(self, pod: Pod, heard: _Heard) -> None:
         last = self._last.get(pod.name)

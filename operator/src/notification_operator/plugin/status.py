@@ -242,8 +242,9 @@ def _numbers(pipeline: Pipeline, live: Fleet) -> Iterator[str]:
 
 def _wrapped(text: str, indent: str) -> list[str]:
     width = max(60, min(get_terminal_size((120, 24)).columns, 120))
-    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
-                         break_on_hyphens=False)  # fmt: skip
+    # Words stay whole: a name that is broken cannot be copied.
+    wrapper = textwrap.TextWrapper(width, indent, indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text_table.printable(" ".join(text.split())))
 
 
 status = command("status", _status, [PIPELINES, ALL_NAMESPACES, OUTPUT], "Say what is wrong, and what to do.")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from notification_dispatcher import text_table
 from notification_operator.plugin import pipelines, wording
+from notification_operator.plugin.errors import PluginError
+from notification_operator.plugin.kubectl import Kubectl
 from notification_operator.plugin.pipelines import Pipeline, Pod
 from notification_operator.plugin.session import ALL_NAMESPACES, OUTPUT, PIPELINES, Session, command, print_json
 
@@ -44,25 +47,32 @@ def _top(session: Session, names: tuple[str, ...], watch: bool, interval: float,
 
     if names and session.all_namespaces:
         raise click.UsageError("-A is for all pipelines, and you name some: take -n.")
-    namespace = session.namespaces
+    fleets_now = partial(_fleets, session.kubectl, session.namespaces, names)
     with Live(session.kubectl) as live:
-        live.look(_fleets(session, namespace, names))
-        while True:
+        live.look(fleets_now())
+        time.sleep(interval)
+        while watch:
+            try:
+                fleets = fleets_now()
+                live.look(fleets)
+                _print(live, fleets, output, watch=True)
+            except PluginError as error:
+                # Who watches wants to see the end of it, too.
+                click.echo(f"warning: {error.message}", err=True)
             time.sleep(interval)
-            fleets = _fleets(session, namespace, names)
-            live.look(fleets)
-            _print(live, fleets, output, watch=watch)
-            if not watch:
-                break
+        fleets = fleets_now()
+        live.look(fleets)
+        _print(live, fleets, output, watch=False)
         sys.exit(_NOT_ALL if any(live.problems(pipeline) for pipeline, _ in fleets) else 0)
 
 
-def _fleets(session: Session, namespace: str | None, names: tuple[str, ...]) -> _Fleets:
-    if names:
-        found = [pipelines.find(session.kubectl, namespace or "default", name) for name in names]
+def _fleets(kubectl: Kubectl, namespace: str | None, names: tuple[str, ...]) -> _Fleets:
+    """The pipelines, with their pods. Those that are named are all of one namespace."""
+    if names and namespace is not None:
+        found = [pipelines.find(kubectl, namespace, name) for name in names]
     else:
-        found = pipelines.listed(session.kubectl, namespace)
-    pods = pipelines.pods_of_all(session.kubectl, namespace)
+        found = pipelines.listed(kubectl, namespace)
+    pods = pipelines.pods_of_all(kubectl, namespace)
     return [(one, pods.get((one.namespace, one.name), [])) for one in found]
 
 
