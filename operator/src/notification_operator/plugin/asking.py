@@ -59,8 +59,12 @@ def _asking(name: str, call: Call, summary: str, text: str) -> click.Command:
 def _client(
     session: Session, name: str, token_file: Path | None, token: str | None, url: str | None
 ) -> Iterator[Client]:
-    # It brings httpx: not for a completion.
-    from notification_dispatcher.client import Client  # noqa: PLC0415
+    try:
+        # It brings httpx: not for a completion.
+        from notification_dispatcher.client import Client  # noqa: PLC0415
+    except ImportError as error:
+        wanted = "pipx install 'plannivo-notifications[kubectl]'"
+        raise PluginError(f"{error.name} is missing: install the plugin as {wanted}") from None
 
     pipeline = pipelines.find(session.kubectl, session.namespace, name)
     given = token if token_file is None else token_file.read_text().strip()

@@ -89,7 +89,9 @@ class Fleet:
 
 def read(text: str, prefix: str, at: float) -> Reading:
     """A reading of a scrape. Raises ValueError for what is no dispatcher's."""
-    families = {family.name: family for family in text_string_to_metric_families(text)}
+    # Most of a scrape is buckets, which nobody here reads, and the parser is slow.
+    lines = (line for line in text.splitlines(keepends=True) if "_bucket{" not in line)
+    families = {family.name: family for family in text_string_to_metric_families("".join(lines))}
 
     def value(name: str, **labels: str) -> float:
         return math.fsum(sample.value for sample in _samples(families, prefix + name, labels))
