@@ -15,9 +15,11 @@ def line(**fields: object) -> Line:
 
 
 def test_fields_follow_the_event_and_blanks_are_quoted() -> None:
-    found = line(event="job failed", action="job_failed", level="info", why="no answer", job="b-1", kept=["a"], n=1)
+    found = line(
+        event="job failed", action="job_failed", level="info", why="no answer", job="b-1", kept=["a", "b"], n=1
+    )
     assert found.as_text(several=False) == (
-        '2026-11-25T03:00:00Z  INFO     job failed  why="no answer" job=b-1 kept=["a"] n=1'
+        '2026-11-25T03:00:00Z  INFO     job failed  why="no answer" job=b-1 kept=["a", "b"] n=1'
     )
     assert found.as_text(several=True).startswith("2026-11-25T03:00:00Z  x7k2p  INFO ")
 

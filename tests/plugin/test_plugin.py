@@ -40,9 +40,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
 
     def answer(**by_text: Any) -> None:
         answers: Mapping[str, Any] = {
-            text.replace("_", " ") if text == "config_view" else text: (
-                ("", said, 1) if isinstance(said, str) else (json.dumps(said), "", 0)
-            )
+            text: ("", said, 1) if isinstance(said, str) else (json.dumps(said), "", 0)
             for text, said in by_text.items()
         }
         script = tmp_path / "kubectl"
@@ -201,6 +199,26 @@ def test_a_forward_that_does_not_come_up(kubectl: Kubectl) -> None:
     assert "LIVE\n  unable to forward port because pod is not running\n" in status.output
     top = run("top", "--interval", "0.2", "-n", "plannivo", "booking")
     assert (top.exit_code, "unable to forward port" in top.output) == (1, True)
+
+
+def test_a_dispatcher_that_does_not_answer(kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl(notificationpipelines=pipeline(), pods={"items": [pod({}, ready=True)]})
+    script = (tmp_path / "kubectl").read_text()
+    said = [
+        "Forwarding from 127.0.0.1:1 -> 4000",
+        "Handling connection for 1",
+        'E1125 03:00:00.1 9 a.go:1] "Unhandled Error" err="an error occurred forwarding 1 -> 4000: it is refused"',
+        "error: lost connection to pod",
+    ]
+    forwards = f"import sys\nif 'port-forward' in sys.argv: sys.exit(print({chr(10).join(said)!r}))\n"
+    (tmp_path / "kubectl").write_text(script.replace("\n", f"\n{forwards}", 1))
+    told = run("show", "booking", "b-1", "-n", "plannivo")
+    assert (told.exit_code, told.output) == (
+        2,
+        "error: booking (pod booking-1) cannot be reached: [Errno 111] Connection refused (it is refused)\n",
+    )
+    status = run("status", "booking", "-n", "plannivo").output
+    assert "LIVE\n  booking-1 does not tell its metrics: it is refused\n" in status
 
 
 @pytest.mark.parametrize(

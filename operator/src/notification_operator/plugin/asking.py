@@ -19,7 +19,7 @@ from notification_dispatcher.calls import Call
 from notification_dispatcher.errors import ClientError
 from notification_operator.plugin import pipelines
 from notification_operator.plugin.errors import DeniedError, MissingError, PluginError
-from notification_operator.plugin.forward import forwarded
+from notification_operator.plugin.forward import Forward
 from notification_operator.plugin.pipelines import Pipeline
 from notification_operator.plugin.session import OUTPUT, PIPELINE, Session, command
 
@@ -75,11 +75,16 @@ def _client(
             yield client
         return
     pod = _serving(session, pipeline)
-    with (
-        forwarded(session.kubectl, pipeline.namespace, pod, pipeline.port) as here,
-        Client(here, given, f"{pipeline.name} (pod {pod})") as client,
-    ):
-        yield client
+    forward = Forward(session.kubectl, pipeline.namespace, pod, pipeline.port)
+    try:
+        with Client(forward.url, given, f"{pipeline.name} (pod {pod})") as client:
+            yield client
+    except ClientError as error:
+        # What kubectl complained of is the cause, where the connection failed.
+        cause = forward.close()
+        raise ClientError(f"{error} ({cause})" if cause else str(error)) from None
+    finally:
+        forward.close()
 
 
 def _serving(session: Session, pipeline: Pipeline) -> str:

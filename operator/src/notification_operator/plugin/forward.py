@@ -10,14 +10,14 @@ import re
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from notification_operator.plugin.errors import DeniedError, PluginError
 from notification_operator.plugin.kubectl import Kubectl, error_of
 
 _SECONDS = 20.0
 _END_SECONDS = 5.0
+_LOGGED = re.compile(r'err="(?:an error occurred forwarding \S+ -> \d+: )?(.*)"$', re.MULTILINE)
+_SAID = re.compile(r"^error: (.*)$", re.MULTILINE)
 _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -40,7 +40,9 @@ class Forward:
         if not self._port:
             self.close()
             raise (
-                _refusal(self.words, namespace) if settled else PluginError(f"no way to {pod} within {_SECONDS:.0f} s")
+                _refusal("\n".join(self._words), namespace)
+                if settled
+                else PluginError(f"no way to {pod} within {_SECONDS:.0f} s")
             )
 
     @property
@@ -48,13 +50,8 @@ class Forward:
         """Where the pod's port is now."""
         return f"http://127.0.0.1:{self._port}"
 
-    @property
-    def words(self) -> str:
-        """What kubectl said last."""
-        return "\n".join(self._words)
-
-    def close(self) -> None:
-        """End it."""
+    def close(self) -> str:
+        """End it. Returns what kubectl complained of meanwhile; empty for nothing."""
         self._process.terminate()
         try:
             self._process.wait(_END_SECONDS)
@@ -64,6 +61,10 @@ class Forward:
         self._reader.join()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        said = "\n".join(self._words)
+        # The cause is in its log, and what it prints in the end is that it has lost the connection.
+        causes = _LOGGED.findall(said) or _SAID.findall(said)
+        return causes[-1] if causes else ""
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
@@ -72,16 +73,6 @@ class Forward:
                 self._port = int(found[1])
                 self._settled.set()
         self._settled.set()
-
-
-@contextmanager
-def forwarded(kubectl: Kubectl, namespace: str, pod: str, port: int) -> Iterator[str]:
-    """The URL of a pod's port, while the block runs."""
-    forward = Forward(kubectl, namespace, pod, port)
-    try:
-        yield forward.url
-    finally:
-        forward.close()
 
 
 def _refusal(words: str, namespace: str) -> PluginError:

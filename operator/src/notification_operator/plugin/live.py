@@ -109,10 +109,9 @@ class Live:
         try:
             return readings.read(_get(self._forwards[target].url + METRICS_PATH), target.prefix, time.monotonic())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # The next look takes a new way. What kubectl said last is often the cause.
-            words = self._forwards[target].words.rpartition("\n")[2]
-            self._close([target])
-            return f"{target.pod} does not tell its metrics: {str(error) or type(error).__name__} ({words})"
+            # The next look takes a new way. What kubectl complained of is the cause.
+            cause = self._forwards.pop(target).close() or str(error) or type(error).__name__
+            return f"{target.pod} does not tell its metrics: {cause}"
 
     def _close(self, targets: Iterable[_Target]) -> None:
         for target in targets:

@@ -88,9 +88,11 @@ def _fields(text: str) -> Mapping[str, Any]:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return printable(json.dumps(value, ensure_ascii=False))
     # What has a blank in it is quoted, so that it can be seen where it ends.
-    return printable(text) if text and " " not in text else json.dumps(printable(text), ensure_ascii=False)
+    text = printable(value)
+    return text if text and " " not in text else json.dumps(text, ensure_ascii=False)
 
 
 def _traceback(exception: Any) -> Iterator[str]:
