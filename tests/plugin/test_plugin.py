@@ -160,6 +160,7 @@ def test_a_spec_that_was_changed_and_not_seen(kubectl: Kubectl) -> None:
 def test_without_a_ready_pod_nothing_can_be_asked(kubectl: Kubectl) -> None:
     kubectl(notificationpipelines=pipeline(), pods={"items": [pod({"waiting": {"reason": "ImagePullBackOff"}})]})
     told = run("dead-letters", "booking", "-n", "plannivo")
+    assert "no dispatcher is ready" in run("top", "--interval", "0.2", "-n", "plannivo", "booking").output
     why = "Why: kubectl notifications status booking -n plannivo"
     assert (told.exit_code, told.output) == (
         2,

@@ -125,7 +125,7 @@ class _Api:
         authorize(request, self._parts.in_force.settings)
         delivery = await self._parts.slack.test(self._parts.queue.counts().depth, self._parts.worker.active)
         if delivery is None:
-            raise RequestError(409, "no Slack webhook is configured: set SLACK_ALERT_WEBHOOK_URL")
+            raise RequestError(409, "no Slack webhook is configured: set spec.alerts.slack, or SLACK_ALERT_WEBHOOK_URL")
         if delivery.outcome is not Outcome.DELIVERED:
             raise RequestError(502, f"Slack did not take the alert: {delivery.detail}")
         return json_response(200, {"status": "sent"})

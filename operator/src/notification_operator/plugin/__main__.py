@@ -63,7 +63,11 @@ for _command in (status, top, logs):
     cli.add_command(_command)
 for _command in (asking.send, asking.show, asking.dead_letters, asking.replay, asking.discard, asking.test_alert):
     cli.add_command(_command)
-cli.add_command(completion.command(_PROGRAM, cli))
+_KUBECTLS = (
+    "`kubectl notifications` needs none of it where kubectl's own completion is on: kubectl asks the program "
+    "kubectl_complete-notifications, which is installed beside this one."
+)
+cli.add_command(completion.command(_PROGRAM, cli, _KUBECTLS))
 
 
 def main() -> None:

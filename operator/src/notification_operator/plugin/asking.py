@@ -132,6 +132,7 @@ send = _asking(
     """Send notifications to a pipeline, and print what became of each.
 
     \b
+    For example:
       kubectl notifications send booking --type booking-created --payload '{"student": "Ada"}'
       kubectl notifications send booking --file batch.json
 
@@ -145,6 +146,7 @@ show = _asking(
     """Say where a notification is, and what its last attempt came to.
 
     \b
+    For example:
       kubectl notifications show booking b-1017
 
     Ends with 0, or with 2 when there is no such notification, or it could not be asked.
@@ -157,6 +159,7 @@ dead_letters = _asking(
     """List dead letters, the latest first: notifications that failed for good, and are kept.
 
     \b
+    For example:
       kubectl notifications dead-letters booking
       kubectl notifications dead-letters booking --reason timeout --channel crm
       kubectl notifications dead-letters booking -o json | jq -r '.notifications[].id'
@@ -173,6 +176,7 @@ replay = _asking(
     As many as there is room for in the queue: what is left stays a dead letter.
 
     \b
+    For example:
       kubectl notifications replay booking --reason timeout    # after the outage
       kubectl notifications replay booking b-1017 b-1018
       kubectl notifications replay booking --all
@@ -187,6 +191,7 @@ discard = _asking(
     """Delete dead letters. They are gone for good.
 
     \b
+    For example:
       kubectl notifications discard booking --type instructor-rated
       kubectl notifications discard booking b-1017 --yes
 
@@ -200,6 +205,7 @@ test_alert = _asking(
     """Send a test alert to the Slack channel that a pipeline's alerts go to, and say what came back.
 
     \b
+    For example:
       kubectl notifications test-alert booking
 
     Ends with 0 when Slack took it, else with 2, and says why not.

@@ -48,6 +48,7 @@ def _logs(session: Session, name: str, follow: bool, output: str, **options: Any
     With --follow, pods that come later are followed too. Times are UTC.
 
     \b
+    For example:
       kubectl notifications logs booking
       kubectl notifications logs booking --level warning --since 1h
       kubectl notifications logs booking -f --action job_failed

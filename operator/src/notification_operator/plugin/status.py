@@ -35,6 +35,7 @@ def _status(session: Session, names: tuple[str, ...], output: str) -> None:
     Without a name: one line for each pipeline.
 
     \b
+    For example:
       kubectl notifications status                    # is anything wrong?
       kubectl notifications status booking            # what, and what to do
       kubectl notifications status booking -o json | jq .live.rates

@@ -35,6 +35,7 @@ def _top(session: Session, names: tuple[str, ...], watch: bool, interval: float,
     name pipelines where there are dozens.
 
     \b
+    For example:
       kubectl notifications top -A
       kubectl notifications top booking --watch
       kubectl notifications top -A -o json | jq '.[] | select(.live.dead > 0) | .name'
@@ -102,6 +103,8 @@ def _row(live: Live, pipeline: Pipeline, pods: list[Pod]) -> list[str]:
     fleet = live.of(pipeline)
     notes = [f"circuit open: {channel}" for channel in fleet.open_circuits] if fleet else []
     notes += live.problems(pipeline)
+    if not any(pod.ready for pod in pods):
+        notes.append("no dispatcher is ready")
     if fleet is None:
         return [*start, *["-"] * (len(_TITLES) - len(start) + len(_RATES) + 1), "; ".join(notes)]
     if fleet.waiting >= fleet.backlog_alert:
