@@ -141,7 +141,10 @@ _DEPLOYERS = (
 )
 
 BINARIES: Mapping[str, Binary] = MappingProxyType(
-    {binary.name: binary for binary in (*_CLUSTER, *_WATCHERS, *_NODE, *_MONITORING, _TOXIPROXY, _ACTIONLINT, *_DEPLOYERS)}
+    {
+        binary.name: binary
+        for binary in (*_CLUSTER, *_WATCHERS, *_NODE, *_MONITORING, _TOXIPROXY, _ACTIONLINT, *_DEPLOYERS)
+    }
 )
 
 CONTROL_PLANE = tuple(binary.name for binary in _CLUSTER)

@@ -53,5 +53,5 @@ def test_advice_is_plain_and_of_the_pipeline() -> None:
     paused = advice(ConditionType.RESOURCES_APPLIED, Reason.PAUSED, "school", "lessons")
     assert paused == """kubectl -n school patch npl lessons --type merge -p '{"spec":{"paused":false}}'"""
     assert advice(ConditionType.ALERTING_CONFIGURED, Reason.SECRET_FORBIDDEN, "school", "lessons").endswith(
-        ": deploy/rbac."
+        "rbac.listSecrets in the chart."
     )

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from notification_operator.crd import spec_schema
-from notification_operator.spec import KIND
+from notification_operator.group import KIND
 from tests.certificates import self_signed
 from tests.cluster import Cluster, environment, install_crds
 from tests.cluster.crds import cloudnative_pg_crds

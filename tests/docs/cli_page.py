@@ -69,7 +69,9 @@ def _sections(path: str, command: click.Command, parent: click.Context | None) -
     yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```\n"
     yield from _prose(command.help or "")
     if rows := [
-        _row(option, context) for option in command.params if isinstance(option, click.Option) and option.expose_value
+        _row(option, context)
+        for option in command.params
+        if isinstance(option, click.Option) and option.expose_value and not option.hidden
     ]:
         yield "| option | variable | default | what it does |\n| --- | --- | --- | --- |"
         yield from rows

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from notification_operator.spec import API_VERSION, KIND
+from notification_operator.group import API_VERSION, KIND
 from tests.cluster.binaries import Places
 from tests.cluster.locks import locked
 from tests.cluster.progress import Progress

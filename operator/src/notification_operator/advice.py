@@ -165,7 +165,8 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
             (Reason.SECRET_FORBIDDEN,),
             "The operator may not read it.",
             "Grant the operator's Role `watch` on Secrets in this namespace, and `list` where the API "
-            "server has no streaming lists: [deploy/rbac](../deploy/rbac/README.md).",
+            "server has no streaming lists: `rbac.listSecrets` in "
+            "[the chart](../deploy/helm/notification-operator/README.md).",
         ),
     ),
 }
