@@ -8,6 +8,9 @@ stand in the order of that life, and the last one ends it.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.cluster import ClusterError
+from tests.cluster import ClusterError, environment
 from tests.deploy.helm import NAME, Helm
 from tests.e2e.node.world import World, eventually, result
 
@@ -79,6 +82,14 @@ def queried(world: World, query: str) -> dict[str, float]:
     path = f"monitoring/services/prometheus-operated:web/api/v1/query?query={quote(query)}"
     found = world.get(path)["data"]["result"]
     return {one["metric"].get("result", one["metric"].get("pipeline", "")): float(one["value"][1]) for one in found}
+
+
+def ask(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`kubectl notifications`, as a person's own machine has it."""
+    own = environment(world.cluster)
+    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
+    command = [str(world.cluster.kubectl), "notifications", *arguments, "-n", "bookings"]
+    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_operator_has_its_own_account_and_no_more_rights_than_it_needs(installed: World) -> None:
@@ -155,6 +166,19 @@ def test_the_waiting_operator_takes_over(booking: World) -> None:
 def test_a_threshold_takes_effect_in_the_running_pod(booking: World, effect: Future[float]) -> None:
     assert effect.result(timeout=2 * THRESHOLD_SECONDS) <= THRESHOLD_SECONDS
     assert list(restarts(booking, "bookings").values()) == [0]
+
+
+def test_people_look_after_it_from_their_own_machine(booking: World) -> None:
+    sent = ask(booking, "send", "booking", "--type", "booking-created", "--id", "people-1")
+    assert (sent.returncode, sent.stdout) == (0, "queued people-1\n"), sent.stderr
+    eventually(lambda: booking.delivered("people") == {"people-1": 1}, "it is delivered")
+    told = ask(booking, "status", "booking", "-o", "json")
+    report = json.loads(told.stdout)
+    assert (told.returncode, report["ready"], report["problems"]) == (0, True, []), told.stdout
+    assert report["live"]["dispatchers"] == len(report["pods"]) == 1
+    assert report["pods"][0]["name"] == booking.pod("bookings", "booking")
+    assert ask(booking, "test-alert", "booking").stdout == "Slack took the test alert.\n"
+    assert "INFO     started" in ask(booking, "logs", "booking", "--tail", "-1").stdout
 
 
 def test_uninstalling_leaves_what_the_user_made(booking: World) -> None:
