@@ -92,6 +92,12 @@ MEANT = (
     ),
     Meant(
         "Deployment",
+        ("deployment-strategy",),
+        "Without a Lease nothing keeps two operators apart: the old one ends before the new one starts.",
+        lambda values: _get(values, "leaderElection", "enabled") is False,
+    ),
+    Meant(
+        "Deployment",
         ("pod-networkpolicy",),
         "Asked for: somebody else's policies decide.",
         lambda values: _get(values, "networkPolicy", "enabled") is False,
