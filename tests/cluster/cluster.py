@@ -50,6 +50,13 @@ class Cluster:
             raise ClusterError(f"`{shown}` ended with exit code {answer.returncode}: {answer.stderr.strip()}")
         return answer.stdout
 
+    def create_restricted_namespace(self, name: str) -> None:
+        """Make a namespace that enforces the restricted Pod Security Standard, and wait until it takes pods."""
+        modes = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
+        self.run_kubectl("create", "namespace", name)
+        self.run_kubectl("label", "namespace", name, *modes)
+        self.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
+
     def get_json(self, *args: str) -> Any:
         """Return what `kubectl get … -o json` says, decoded."""
         return json.loads(self.run_kubectl("get", *args, "-o", "json"))

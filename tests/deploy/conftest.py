@@ -32,10 +32,7 @@ def platform() -> Iterator[Cluster]:
             with running_cluster(folder, Mode.KWOK) as running:
                 install_prometheus_crds(running)
                 for name in _NAMESPACES:
-                    running.run_kubectl("create", "namespace", name)
-                    running.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
-                    modes = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
-                    running.run_kubectl("label", "namespace", name, *modes)
+                    running.create_restricted_namespace(name)
                 slack_secret(running, TEAM)
                 yield running
         finally:

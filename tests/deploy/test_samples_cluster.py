@@ -58,10 +58,7 @@ def working(platform: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @contextmanager
 def restricted(cluster: Cluster, name: str) -> Iterator[str]:
     """A namespace for one sample."""
-    cluster.run_kubectl("create", "namespace", name)
-    cluster.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
-    modes = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
-    cluster.run_kubectl("label", "namespace", name, *modes)
+    cluster.create_restricted_namespace(name)
     try:
         yield name
     finally:

@@ -21,17 +21,7 @@ from notification_dispatcher.routes import InForce, Routes
 from notification_dispatcher.settings import Fixed, Live, Settings
 from notification_operator.metrics import EventResult, OperatorMetrics, ReconcileResult
 from notification_operator.status import ConditionType
-
-_GUIDE = (
-    names.QUEUE_DEPTH,
-    names.ACTIVE_JOBS,
-    names.JOBS_TOTAL,
-    names.JOB_WAIT_DURATION_MS,
-    names.JOB_DURATION_MS,
-    names.JOB_FAILURES_TOTAL,
-    names.JOBS_DROPPED_TOTAL,
-)
-"""First, in this order: what boards and alerts of others are built on."""
+from tests.controller.promql import SEED_METRICS
 
 _UNITS = {"_ms": "milliseconds", "_seconds": "seconds", "_bytes": "bytes", "_fds": "file descriptors"}
 
@@ -102,7 +92,7 @@ def dispatcher() -> list[Metric]:
     registry = CollectorRegistry()
     Metrics(registry, InForce(settings, Routes(live), {})).watch(lambda: Counts(0, 0, 0, 0), lambda: 0, lambda: 0)
     found = list(registry.collect())
-    order = [DEFAULT_PREFIX + name.removesuffix("_total") for name in _GUIDE]
+    order = [DEFAULT_PREFIX + name.removesuffix("_total") for name in SEED_METRICS]
     # Stable: the others stay as they are registered.
     return sorted(found, key=lambda family: order.index(family.name) if family.name in order else len(order))
 

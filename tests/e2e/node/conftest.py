@@ -26,7 +26,7 @@ def world(real_cluster: RealCluster, product_archives: list[Archive]) -> World:
     made = World(real_cluster)
     for image in product_archives:
         real_cluster.node.load(image)
-    made.namespace("clients")
+    made.cluster.create_restricted_namespace("clients")
     made.apply("clients", *python("receiver", "receiver.py", ready=True), *python("caller", "caller.py", ready=False))
     for name in ("receiver", "caller"):
         made.rolled_out("clients", "deployment", name)
@@ -36,7 +36,7 @@ def world(real_cluster: RealCluster, product_archives: list[Archive]) -> World:
 @pytest.fixture(scope="session")
 def installed(world: World) -> World:
     """The world with the operator in it, in a namespace of its own, as the chart installs it."""
-    world.namespace(NAME)
+    world.cluster.create_restricted_namespace(NAME)
     try:
         Helm(world.cluster).run("upgrade", "--install", NAME, CHART, "--namespace", NAME)
     finally:
@@ -53,6 +53,6 @@ def monitored(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
         image = program_image(f"docker.io/plannivo-test/{name}:test", {f"/bin/{name}": program}, folder)
         world.real.node.load(image)
         image.path.unlink()
-    world.namespace("monitoring")
+    world.cluster.create_restricted_namespace("monitoring")
     world.cluster.run_kubectl("-n", "monitoring", "apply", "--server-side", "-f", str(MANIFESTS))
     return world

@@ -47,7 +47,7 @@ def running(folder: Path) -> Iterator[World]:
         for image in images:
             real.node.load(image)
         for namespace in (NAME, TEAM):
-            world.namespace(namespace)
+            world.cluster.create_restricted_namespace(namespace)
         Helm(world.cluster).run("upgrade", "--install", NAME, CHART, "--namespace", NAME)
         world.rolled_out(NAME, "deployment", NAME)
         world.apply(TEAM, manifest("booking"))

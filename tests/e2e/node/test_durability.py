@@ -33,7 +33,7 @@ DATABASE_PORT = 5432
 @pytest.fixture(scope="module")
 def teams(installed: World) -> World:
     """The world with a namespace for these pipelines, and one volume on the node."""
-    installed.namespace("teams")
+    installed.cluster.create_restricted_namespace("teams")
     installed.real.node.run("mkdir", "-p", VOLUME)
     terms = [{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}]
     volume = {

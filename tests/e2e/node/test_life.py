@@ -36,7 +36,7 @@ ACCOUNT = f"system:serviceaccount:{NAME}:{NAME}"
 @pytest.fixture(scope="module")
 def booking(installed: World) -> World:
     """The world with the sample applied and Ready, its receivers in the cluster."""
-    installed.namespace("bookings")
+    installed.cluster.create_restricted_namespace("bookings")
     kubectl = installed.cluster.run_kubectl
     secret = ("-n", "bookings", "create", "secret", "generic")
     kubectl(*secret, "slack", f"--from-literal=alerts={RECEIVER}/slack", f"--from-literal=team={RECEIVER}/slack")

@@ -16,7 +16,6 @@ from tests.metrics import Scrape
 from tests.node import RealCluster
 
 PODS = Path(__file__).with_name("pods")
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 PYTHON = "/opt/notification/bin/python"
 METRICS = "api/metrics/prometheus"
 SECONDS = 120.0
@@ -34,12 +33,6 @@ class World:
     def cluster(self) -> Cluster:
         """The cluster's handle."""
         return self.real.cluster
-
-    def namespace(self, name: str) -> None:
-        """A namespace that enforces the restricted Pod Security Standard."""
-        self.cluster.run_kubectl("create", "namespace", name)
-        self.cluster.run_kubectl("label", "namespace", name, RESTRICTED)
-        self.cluster.run_kubectl("-n", name, "wait", "--for=create", "serviceaccount/default")
 
     def apply(self, namespace: str, *objects: dict[str, Any]) -> None:
         """kubectl apply."""

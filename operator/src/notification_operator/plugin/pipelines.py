@@ -12,13 +12,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
-from notification_operator.group import API_VERSION, PIPELINE_LABEL, PLURAL
+from notification_operator.group import API_VERSION, DISPATCHER_PORT, PIPELINE_LABEL, PLURAL
 from notification_operator.plugin.errors import DeniedError, MissingError, PluginError
 from notification_operator.plugin.kubectl import Json, Kubectl
 
 _API = f"/apis/{API_VERSION}"
 _NO_SUCH_API = "the server could not find the requested resource"
-_DEFAULT_PORT = 4000
 _SHOWN = 10
 
 
@@ -61,7 +60,7 @@ class Pipeline:
     @property
     def port(self) -> int:
         """Of its dispatchers' API."""
-        return int(self.setting("api", "port") or _DEFAULT_PORT)
+        return int(self.setting("api", "port") or DISPATCHER_PORT)
 
     @property
     def metrics_prefix(self) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from notification_dispatcher.schema import ApiModel, SecretKeyRef
+from notification_operator.group import DISPATCHER_PORT
 
 
 class Api(ApiModel):
     """The dispatcher's HTTP interface."""
 
-    port: int = Field(default=4000, ge=1024, le=65535, description="Port of the API, the probes and the metrics.")
+    port: int = Field(
+        default=DISPATCHER_PORT, ge=1024, le=65535, description="Port of the API, the probes and the metrics."
+    )
     auth_token_secret_ref: SecretKeyRef | None = Field(
         default=None,
         description="The bearer token that callers must send, from a Secret. Without it anyone in the cluster may "
