@@ -21,7 +21,7 @@ from tests.cluster import Cluster, environment
 from tests.controller.pipelines import apply, eventually, get, manifest, ready
 from tests.deploy.conftest import TEAM
 from tests.deploy.helm import CHART, NAME, ROOT, Helm, HelmError
-from tests.deploy.release import DEFINITION, WAIT, install, operator, remove_release
+from tests.deploy.release import COLLECTED_SECONDS, DEFINITION, WAIT, install, operator, remove_release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
@@ -78,7 +78,7 @@ def test_uninstalling_leaves_what_people_made_and_the_definition(
     eventually(lambda: {one for one in left() if one[1] != TEAM} == {CRD}, "all of the release is gone")
     assert {one for one in made if one[0] != "Pod"} <= left()
     platform.run_kubectl("-n", TEAM, "delete", "npl", "booking")
-    eventually(lambda: left() == {CRD}, "the pipeline's children go, though no operator runs")
+    eventually(lambda: left() == {CRD}, "the pipeline's children go, though no operator runs", COLLECTED_SECONDS)
 
 
 def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
