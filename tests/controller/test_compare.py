@@ -62,6 +62,29 @@ def test_a_field_that_is_no_longer_wanted_is_noticed() -> None:
     assert not compare.same(before, after)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{"alert": "A", "labels": {"notifier": "dispatcher"}}], [{"alert": "A", "labels": {}}]),
+        ([{"from": [{"podSelector": {}, "namespaceSelector": {}}]}], [{"from": [{"podSelector": {}}]}]),
+        ([{"ports": [], "from": [{"podSelector": {}}]}], [{"ports": []}]),
+        ([{"matchLabels": {"a": "b"}}, {}], [{}, {"matchLabels": {"a": "b"}}]),
+    ],
+)
+def test_so_is_one_of_an_item_of_a_list(before: list[Any], after: list[Any]) -> None:
+    stored = compare.stamped({"metadata": {}, "spec": {"items": before}})
+    assert not compare.same(stored, compare.stamped({"metadata": {}, "spec": {"items": after}}))
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("NetworkPolicy", True), ("PrometheusRule", True), ("Deployment", False)])
+def test_what_somebody_added_to_an_item_is_seen_where_the_server_adds_nothing(kind: str, seen: bool) -> None:
+    peer = {"podSelector": {"matchLabels": {"app": "web"}}}
+    wanted = {"kind": kind, "spec": {"ingress": [{"from": [peer]}]}}
+    opened = {"spec": {"ingress": [{"from": [{**peer, "namespaceSelector": {}}]}]}}
+    assert compare.same({"spec": wanted["spec"]}, wanted)
+    assert compare.same(opened, wanted) is not seen
+
+
 def test_the_fingerprint_knows_fields_and_no_values() -> None:
     assert compare.fingerprint({"data": {"url": "one"}}) == compare.fingerprint({"data": {"url": "another"}})
     assert compare.fingerprint({"data": {"url": "one"}}) != compare.fingerprint({"data": {"uri": "one"}})

@@ -3,7 +3,7 @@
 Server-side apply would answer the same with an empty change, at the price of a request. A live object has more than we
 set (defaults, what admission and other controllers add), so the question is one of containment: every field of ours is
 there with our value. Fields that we set earlier and no longer want are seen by `fingerprint`, which is stored with the
-object.
+object. Where the API server adds nothing to the items of lists, what somebody else added to one is seen as well.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any
 import msgspec
 
 from notification_operator import naming
+from notification_operator.kinds import NETWORK_POLICY, PROMETHEUS_RULE
 
 _MERGE_KEYS = ("name", "mountPath", "containerPort", "uid")
 """Keys by which the API server merges lists of objects, for the lists that we set."""
-
+_AS_WRITTEN = (NETWORK_POLICY.name, PROMETHEUS_RULE.name)
+"""Kinds whose lists without such a key come back as they were written. One field more in an item says something else:
+a peer with a `namespaceSelector` lets strangers in."""
 
 _LONG = 1024
 """Characters of a text in `data` from which on its digest is kept instead."""
@@ -55,26 +58,38 @@ def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def same(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
     """Whether a live object needs no write. Kind and version don't count: a list leaves them out."""
-    return all(holds(live.get(key), value) for key, value in manifest.items() if key not in ("apiVersion", "kind"))
+    as_written = manifest.get("kind") in _AS_WRITTEN
+    return all(
+        holds(live.get(key), value, as_written=as_written)
+        for key, value in manifest.items()
+        if key not in ("apiVersion", "kind")
+    )
 
 
-def holds(live: Any, wanted: Any) -> bool:
-    """Whether `live` contains `wanted`: maps by key, lists of named objects by name, all else by equality."""
+def holds(live: Any, wanted: Any, *, as_written: bool = False) -> bool:
+    """Whether `live` contains `wanted`: maps by key, lists of named objects by name, all else by equality.
+
+    Items of a list that have no name may hold more, unless they should be `as_written`.
+    """
     if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(key in live and holds(live[key], wanted[key]) for key in wanted)
+        return isinstance(live, Mapping) and all(
+            key in live and holds(live[key], wanted[key], as_written=as_written) for key in wanted
+        )
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        return isinstance(live, Sequence) and not isinstance(live, str) and _list_holds(live, wanted)
+        return isinstance(live, Sequence) and not isinstance(live, str) and _list_holds(live, wanted, as_written)
     if isinstance(wanted, str) and isinstance(live, Mapping):
         return live == _digest(wanted)
     return bool(live == wanted) and isinstance(live, bool) == isinstance(wanted, bool)
 
 
-def _list_holds(live: Sequence[Any], wanted: Sequence[Any]) -> bool:
+def _list_holds(live: Sequence[Any], wanted: Sequence[Any], as_written: bool) -> bool:
     key = _merge_key(wanted)
+    if key is None and as_written:
+        return list(live) == list(wanted)
     if key is None:
         return len(live) == len(wanted) and all(map(holds, live, wanted))
     by_key = {item.get(key): item for item in live if isinstance(item, Mapping)}
-    return all(item[key] in by_key and holds(by_key[item[key]], item) for item in wanted)
+    return all(item[key] in by_key and holds(by_key[item[key]], item, as_written=as_written) for item in wanted)
 
 
 def _merge_key(items: Sequence[Any]) -> str | None:
@@ -87,8 +102,9 @@ def _paths(value: Any, prefix: str) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _paths(inner, f"{prefix}/{key}")
-    elif isinstance(value, Sequence) and not isinstance(value, str) and (merge_key := _merge_key(value)):
-        for item in value:
-            yield from _paths(item, f"{prefix}/{merge_key}={item[merge_key]}")
+    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
+        merge_key = _merge_key(value)
+        for number, item in enumerate(value):
+            yield from _paths(item, f"{prefix}/{merge_key}={item[merge_key]}" if merge_key else f"{prefix}/{number}")
     else:
         yield prefix

@@ -77,14 +77,19 @@ def _without_nothing(value: Any) -> Any:
     return {key: item for key, item in inner.items() if item not in (None, "", {}, [])}
 
 
-def _children(pipeline: Pipeline) -> Iterator[Manifest]:
-    """All that it may have, with its Secrets there, on clusters with KEDA and without."""
+def full_context(pipeline: Pipeline) -> Context:
+    """What its children are built with where all Secrets are there that it refers to."""
     alerts, *others = references(pipeline)
-    context = Context(
+    return Context(
         "dispatcher:1",
         slack_alerts={item.target: b"x" for item in alerts},
         credentials={item.target: b"x" for part in others for item in part},
     )
+
+
+def _children(pipeline: Pipeline) -> Iterator[Manifest]:
+    """All that it may have, on clusters with KEDA and without."""
+    context = full_context(pipeline)
     yield from desired(pipeline, context)
     if pipeline.spec.autoscaling is not None:
         yield from (child for child in desired(pipeline, replace(context, keda=True)) if "keda" in child["apiVersion"])
