@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from base64 import b64decode
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import yaml
 from tests.cluster import Cluster
 
 _LIFETIME = "12h"
+_DOCKERFILE = Path(__file__).resolve().parents[1] / "deploy" / "images" / "operator" / "Dockerfile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,12 @@ def account(cluster: Cluster, namespace: str, name: str, folder: Path) -> Accoun
     (folder / "namespace").write_text(namespace)
     address = urlsplit(api["server"])
     variables = {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
-    # Nobody's ~/.kube/config: a pod has none.
-    return Account(folder, variables | {"HOME": str(folder)})
+    # Nobody's ~/.kube/config: a pod has none. And what the image sets for the C library, which decides on memory.
+    return Account(folder, variables | _of_image() | {"HOME": str(folder)})
+
+
+def _of_image() -> dict[str, str]:
+    return dict(re.findall(r"^ +(MALLOC_\w+)=(\S+)", _DOCKERFILE.read_text(), re.MULTILINE))
 
 
 def main() -> None:

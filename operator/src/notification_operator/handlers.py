@@ -24,6 +24,8 @@ _SERVER_SECONDS = 300
 _SILENT_SECONDS = 90.0
 _WATCHER = f"watcher for {PLURAL}.{VERSION}.{GROUP}@"
 _BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21, 30)
+_PAGE = 50  # pipelines: with their statuses half a megabyte, and decoded many times that
+_KEPT_SECONDS = 0.1  # kopf's workers hold on to the last event of each pipeline for so long; zero would spin
 
 
 class _Endless(Sequence[float]):
@@ -127,6 +129,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = _SERVER_SECONDS + 30
     settings.watching.connect_timeout = 5
     settings.watching.inactivity_timeout = _SILENT_SECONDS
+    settings.watching.chunk_size = _PAGE
+    settings.queueing.idle_timeout = _KEPT_SECONDS
     return settings
 
 
