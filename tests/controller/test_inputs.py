@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from notification_operator import inputs
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials, Identity
+from notification_operator.errors import ForbiddenError
 from notification_operator.fence import Fence
 from notification_operator.metrics import OperatorMetrics
-from notification_operator.source_secrets import SourceSecrets
+from notification_operator.source_secrets import Reading, SourceSecrets
 from notification_operator.status import ConditionType, Reason
 from notification_operator.workqueue import Key
 from tests.controller.pipelines import parsed
@@ -23,9 +24,9 @@ CANARY = "canary-7f3a"
 
 
 class Given(SourceSecrets):
-    """Secrets of which each key holds the same."""
+    """Secrets of which each key holds the same; None: they may not be read."""
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes | None) -> None:
         metrics = OperatorMetrics(CollectorRegistry())
         cluster = Cluster(Credentials(Identity("http://127.0.0.1:1")), metrics, Fence(lambda: 0.0))
         super().__init__(asyncio.TaskGroup(), cluster, metrics, lambda _: None)
@@ -34,8 +35,14 @@ class Given(SourceSecrets):
     def need(self, reader: Key, names: set[str]) -> None:
         """They are there."""
 
-    async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  as it is declared
-        return {"key": self._value}
+    async def read(self, namespace: str, name: str) -> Reading:  # noqa: ARG002  as it is declared
+        if self._value is None:
+            raise ForbiddenError("403 Forbidden", status=403)
+        return Reading({"key": self._value})
+
+
+async def no_copy(_: str) -> Mapping[str, bytes]:
+    return {}
 
 
 REF = {"name": "given", "key": "key"}
@@ -68,7 +75,7 @@ async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
     spec: dict[str, Any], condition: str, good: str, bad: str
 ) -> None:
     pipeline = parsed(**{"alerts": {}, **spec})
-    taken = await inputs.gather(Given(f"{good}\n".encode()), pipeline)
+    taken = await inputs.gather(Given(f"{good}\n".encode()), pipeline, no_copy)
     held = taken.context("image:1")
     assert [*held.slack_alerts.values(), *held.credentials.values()] == [f"{good}\n".encode()]
     assert all(
@@ -77,7 +84,7 @@ async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
     )
 
     for value in (bad.encode(), b"\xff\xfe"):
-        refused = await inputs.gather(Given(value), pipeline)
+        refused = await inputs.gather(Given(value), pipeline, no_copy)
         held = refused.context("image:1")
         assert not held.slack_alerts
         assert not held.credentials
@@ -88,3 +95,26 @@ async def test_what_the_dispatcher_would_refuse_is_named_and_kept_back(
         assert "the key key of the Secret given must be " in found.message
         assert bad.strip() not in found.message
         assert CANARY not in found.message
+
+
+async def test_what_may_not_be_read_stays_as_the_dispatchers_have_it() -> None:
+    slack = {"webhookSecretRef": REF, "fallbackSecretRef": REF}
+    pipeline = parsed(alerts={"slack": slack}, api={"authTokenSecretRef": REF}, **SIGNED)
+    copies = {
+        "booking-slack-alerts": {"SLACK_ALERT_WEBHOOK_URL": b"https://x/1", "OF_ANOTHER_SPEC": b"x"},
+        "booking-credentials": {"NOTIFICATION_API_TOKEN": b"a-token-of-32"},
+    }
+
+    async def copy(name: str) -> Mapping[str, bytes]:
+        return copies[name]
+
+    found = await inputs.gather(Given(None), pipeline, copy)
+    context = found.context("image:1")
+    assert context.slack_alerts == {"SLACK_ALERT_WEBHOOK_URL": b"https://x/1"}
+    assert context.credentials == {"NOTIFICATION_API_TOKEN": b"a-token-of-32"}
+    conditions = {one.type: one for one in found.conditions(pipeline, context, rules_absent=False)}
+    said = {kind.value: one for kind, one in conditions.items() if one.reason is Reason.SECRET_FORBIDDEN}
+    assert set(said) == {"AlertingConfigured", "ApiSecured", "ChannelsConfigured"}
+    assert said["ApiSecured"].message.endswith("The dispatchers keep what they have of it.")
+    assert "keep what they have" not in said["ChannelsConfigured"].message
+    assert said["AlertingConfigured"].message.count("keep what they have") == 1

@@ -163,7 +163,7 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
         ),
         Advice(
             (Reason.SECRET_FORBIDDEN,),
-            "The operator may not read it.",
+            "The operator may not read it. The dispatchers keep what they have of it.",
             "Grant the operator's Role `watch` on Secrets in this namespace, and `list` where the API "
             "server has no streaming lists: `rbac.listSecrets` in "
             "[the chart](../deploy/helm/notification-operator/README.md).",

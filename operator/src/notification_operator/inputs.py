@@ -1,17 +1,20 @@
 """What a pipeline's children depend on beside its spec: the Secrets that it refers to.
 
 `reconcile` gathers them here before it builds. A Secret that is missing, or holds what the dispatcher would refuse,
-takes away only what needs it, and the condition names it: the rest of the pipeline works.
+takes away only what needs it, and the condition names it: the rest of the pipeline works. One that may not be read
+takes nothing away: the dispatchers keep what they have of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.secret_values import OF_CHANNELS, OF_VARIABLES, Shape, text_of
 from notification_dispatcher.variables import Variable, channel_secret_file
+from notification_operator import naming
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context
@@ -46,6 +49,19 @@ class Resolved:
 
     values: dict[str, bytes] = field(default_factory=dict, repr=False)
     problems: list[Problem] = field(default_factory=list)
+    kept: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """What the dispatchers have of what may not be read."""
+    stale: list[str] = field(default_factory=list)
+    """Of which values nobody can tell whether they changed since, in sentences."""
+
+    @property
+    def given(self) -> dict[str, bytes]:
+        """What the dispatchers are given."""
+        return self.values | self.kept
+
+    def and_stale(self, message: str) -> str:
+        """The message, and what else is to be said of values that could be had."""
+        return " ".join([message, *self.stale])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +75,8 @@ class Inputs:
 
     def context(self, dispatcher_image: str) -> Context:
         """What the builders need of it."""
-        credentials = self.channels.values | self.queue.values | self.api.values
-        return Context(dispatcher_image, slack_alerts=self.alerts.values, credentials=credentials)
+        credentials = self.channels.given | self.queue.given | self.api.given
+        return Context(dispatcher_image, slack_alerts=self.alerts.given, credentials=credentials)
 
     def conditions(self, pipeline: Pipeline, context: Context, *, rules_absent: bool) -> list[Condition]:
         """What is to be said of it. `rules_absent`: the cluster has no API for alerting rules."""
@@ -72,12 +88,22 @@ class Inputs:
         ]
 
 
-async def gather(secrets: SourceSecrets, pipeline: Pipeline) -> Inputs:
+Copies = Callable[[str], Awaitable[Mapping[str, bytes]]]
+"""What the dispatchers have, by the name of their Secret."""
+
+
+async def gather(secrets: SourceSecrets, pipeline: Pipeline, copies: Copies) -> Inputs:
     """Read all that the pipeline refers to, and watch it from now on. Raises RetryLater."""
     parts = references(pipeline)
     names = {item.ref.name for part in parts for item in part}
     secrets.need(Key(pipeline.namespace, pipeline.name), names)
-    return Inputs(*[await _resolve(secrets, pipeline.namespace, part) for part in parts])
+    own = [naming.slack_alerts(pipeline.name), *[naming.credentials(pipeline.name)] * 3]
+    return Inputs(
+        *[
+            await _resolve(secrets, pipeline.namespace, part, partial(copies, name))
+            for part, name in zip(parts, own, strict=True)
+        ]
+    )
 
 
 def references(pipeline: Pipeline) -> tuple[list[Wanted], list[Wanted], list[Wanted], list[Wanted]]:
@@ -134,27 +160,42 @@ def _variable(field: str, ref: SecretKeyRef, variable: Variable) -> Wanted:
     return Wanted(field, ref, variable.value, OF_VARIABLES[variable])
 
 
-async def _resolve(secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted]) -> Resolved:
+async def _resolve(
+    secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted], copy: Callable[[], Awaitable[Mapping[str, bytes]]]
+) -> Resolved:
     resolved = Resolved()
     for item in wanted:
-        found = await _read(secrets, namespace, item)
+        try:
+            reading = await secrets.read(namespace, item.ref.name)
+        except ForbiddenError:
+            _keep(resolved, item, await copy())
+            continue
+        found = _value(namespace, item, reading.values)
         if isinstance(found, Problem):
             resolved.problems.append(found)
-        else:
-            resolved.values[item.target] = found
+            continue
+        resolved.values[item.target] = found
+        if reading.stale:
+            resolved.stale.append(
+                f"{item.field}: the operator may no longer read the Secret {item.ref.name}, and holds to what it was."
+            )
     return resolved
 
 
-async def _read(secrets: SourceSecrets, namespace: str, wanted: Wanted) -> bytes | Problem:
+def _keep(resolved: Resolved, wanted: Wanted, copy: Mapping[str, bytes]) -> None:
+    """Leave the dispatchers what they have of a Secret that may not be read: nothing says that it isn't right."""
+    message = (
+        f"{wanted.field}: the operator may not read the Secret {wanted.ref.name}; its Role needs watch on it, "
+        "and list where the API server has no streaming lists."
+    )
+    if wanted.target in copy:
+        resolved.kept[wanted.target] = copy[wanted.target]
+        message += " The dispatchers keep what they have of it."
+    resolved.problems.append(Problem(Reason.SECRET_FORBIDDEN, message))
+
+
+def _value(namespace: str, wanted: Wanted, values: Mapping[str, bytes] | None) -> bytes | Problem:
     name, key = wanted.ref.name, wanted.ref.key
-    try:
-        values = await secrets.read(namespace, name)
-    except ForbiddenError:
-        return Problem(
-            Reason.SECRET_FORBIDDEN,
-            f"{wanted.field}: the operator may not read the Secret {name}; its Role needs watch on it, "
-            "and list where the API server has no streaming lists.",
-        )
     if values is None:
         return Problem(Reason.SECRET_NOT_FOUND, f"{wanted.field}: there is no Secret {name} in {namespace}; create it.")
     if not values.get(key):
@@ -190,7 +231,7 @@ def queue_condition(pipeline: Pipeline, resolved: Resolved, kept_size: str | Non
             message += f" It keeps its {kept_size}, more than queue.persistence.size: it cannot be made smaller."
     else:
         message = "Jobs wait in a file of the pod, and go with it; spec.queue.persistence keeps them on a volume."
-    return Condition(ConditionType.QUEUE_CONFIGURED, "True", Reason.CONFIGURED, message)
+    return Condition(ConditionType.QUEUE_CONFIGURED, "True", Reason.CONFIGURED, resolved.and_stale(message))
 
 
 def api_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
@@ -204,8 +245,9 @@ def api_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
             "dead letters.",
         )
     if resolved.problems:
-        return _failed(ConditionType.API_SECURED, resolved, " Until then nobody is let in.")
-    return Condition(ConditionType.API_SECURED, "True", Reason.CONFIGURED, "Callers need the bearer token.")
+        return _failed(ConditionType.API_SECURED, resolved, "" if resolved.kept else " Until then nobody is let in.")
+    message = resolved.and_stale("Callers need the bearer token.")
+    return Condition(ConditionType.API_SECURED, "True", Reason.CONFIGURED, message)
 
 
 def alerting_condition(pipeline: Pipeline, resolved: Resolved, *, rules_absent: bool) -> Condition:
@@ -227,7 +269,8 @@ def _slack_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     # A fallback is there to be used: alerts flow, and the message says what is missing.
     if not resolved.values:
         return _alerting("False", resolved.problems[0].reason, " ".join(problems))
-    return _alerting("True", Reason.CONFIGURED, " ".join(["Slack has a webhook for alerts.", *problems]))
+    said = resolved.and_stale("Slack has a webhook for alerts.")
+    return _alerting("True", Reason.CONFIGURED, " ".join([said, *problems]))
 
 
 def _alertmanager_condition(pipeline: Pipeline, rules_absent: bool) -> Condition:
@@ -254,7 +297,8 @@ def channels_condition(pipeline: Pipeline, resolved: Resolved) -> Condition:
     if resolved.problems:
         return _failed(ConditionType.CHANNELS_CONFIGURED, resolved)
     names = ", ".join(channel.name for channel in pipeline.spec.channels)
-    return Condition(ConditionType.CHANNELS_CONFIGURED, "True", Reason.CONFIGURED, f"Configured: {names}.")
+    message = resolved.and_stale(f"Configured: {names}.")
+    return Condition(ConditionType.CHANNELS_CONFIGURED, "True", Reason.CONFIGURED, message)
 
 
 def _failed(kind: ConditionType, resolved: Resolved, consequence: str = "") -> Condition:

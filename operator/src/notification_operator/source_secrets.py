@@ -25,6 +25,16 @@ SecretName = tuple[str, str]
 """Namespace and name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A Secret as it was last seen."""
+
+    values: Mapping[str, bytes] | None = field(repr=False)
+    """By key; None: it isn't there."""
+    stale: bool = False
+    """It may no longer be read: whether it changed since, nobody can tell."""
+
+
 @dataclass(slots=True)
 class _Watched:
     watch: Watch
@@ -57,10 +67,11 @@ class SourceSecrets:
                     watched.task.cancel()
                     del self._watched[secret]
 
-    async def read(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
-        """The Secret's values by key; None when it isn't there.
+    async def read(self, namespace: str, name: str) -> Reading:
+        """The Secret; what it last held while it cannot be read.
 
-        Raises ForbiddenError when it may not be read, RetryLater when the API server doesn't answer.
+        Of one that was never seen: raises ForbiddenError when it may not be read, RetryLater when the API server
+        doesn't answer.
         """
         watched = self._watched[namespace, name]
         try:
@@ -69,12 +80,13 @@ class SourceSecrets:
                 await watched.watch.synced.wait()
         except TimeoutError:
             raise RetryLater(f"the Secret {name} could not be read yet") from None
-        if isinstance(watched.watch.failure, ForbiddenError):
-            raise watched.watch.failure
-        if watched.watch.failure is not None and watched.store.get(namespace, name) is None:
-            raise RetryLater(f"the Secret {name} could not be read yet")
-        stored = watched.store.get(namespace, name)
-        return None if stored is None else _values(stored.decoded())
+        failure, stored = watched.watch.failure, watched.store.get(namespace, name)
+        forbidden = isinstance(failure, ForbiddenError)
+        if stored is not None:
+            return Reading(values_of(stored.decoded()), stale=forbidden)
+        if failure is None:
+            return Reading(None)
+        raise failure if forbidden else RetryLater(f"the Secret {name} could not be read yet")
 
     def _watch(self, secret: SecretName) -> _Watched:
         if secret not in self._watched:
@@ -93,5 +105,6 @@ class SourceSecrets:
         return self._watched[secret]
 
 
-def _values(secret: Mapping[str, Any]) -> dict[str, bytes]:
+def values_of(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    """What a Secret holds, by key."""
     return {key: b64decode(value) for key, value in (secret.get("data") or {}).items()}

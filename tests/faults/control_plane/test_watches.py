@@ -6,7 +6,7 @@ Each test has an operator of its own behind a proxy that does the harm. The API 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -148,6 +148,26 @@ async def test_a_denied_permission_is_told_and_asked_for_ever_more_slowly_and_he
         await asyncio.sleep(5)  # the first tries come quickly
         assert await counted(broken, lambda call: call.verb != "watch", 10) <= 30
     await broken.right()
+
+
+async def test_a_secret_that_may_no_longer_be_read_is_taken_from_no_dispatcher(broken: Rig) -> None:
+    def said(word: str) -> Callable[[], bool]:
+        return lambda: word in condition(broken.view.pipeline(NAME), "AlertingConfigured").get("message", "")
+
+    copy = ("Secret", f"{NAME}-slack-alerts")
+    await broken.brought()
+    before = broken.view.objects[copy]
+    with broken.proxy.fault(lambda call: call.selector == "metadata.name=slack", refused(403)):
+        broken.proxy.cut()
+        await broken.until(said("may no longer read the Secret slack"), "it says that it holds to what was known")
+        assert condition(broken.view.pipeline(NAME), "Ready")["status"] == "True"
+        await broken.operator.crash()
+        await broken.until(said("may not read the Secret slack"), "after a restart nothing is known")
+        assert condition(broken.view.pipeline(NAME), "AlertingConfigured")["reason"] == "SecretForbidden"
+        assert broken.view.objects[copy] == before
+        await broken.hand.rotate("https://hooks.slack.example/services/second")
+    await broken.right("https://hooks.slack.example/services/second")
+    assert copy not in broken.view.deleted
 
 
 async def test_an_autoscaler_is_chosen_only_when_it_is_known_whether_there_is_keda(broken: Rig) -> None:
