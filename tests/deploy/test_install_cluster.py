@@ -84,19 +84,20 @@ def test_uninstalling_leaves_what_people_made_and_the_definition(
 def test_an_upgrade_brings_the_definition_and_leaves_pipelines_alone(
     platform: Cluster, cluster_helm: Helm, tmp_path: Path
 ) -> None:
-    install(cluster_helm, previous_chart(tmp_path))
+    install(cluster_helm, previous_chart(tmp_path), "--set", "resyncSeconds=300")
     with operator(platform, tmp_path):
         apply(platform, TEAM, manifest("pinned", **PINNED))
         apply(platform, TEAM, manifest("booking"))
         for name in ("pinned", "booking"):
             ready(platform, TEAM, name)
         before = snapshot(platform)
-        install(cluster_helm, CHART)
+        install(cluster_helm, CHART, "--reset-then-reuse-values", "--set", "requestTimeoutSeconds=20")
     assert definition(platform) == wanted_definition()
+    assert {"--resync=300", "--request-timeout=20"} <= set(container(platform, NAME, NAME)["args"])
     with operator(platform, tmp_path) as upgraded:
         eventually(upgraded.leads, "the new one works")
         image = f"plannivo/notification-dispatcher:{chart_version(CHART)}"
-        eventually(lambda: dispatcher(platform, "booking")["image"] == image, "it looked at its pipelines")
+        eventually(lambda: container(platform, TEAM, "booking")["image"] == image, "it looked at its pipelines")
         ready(platform, TEAM, "booking")
         after = snapshot(platform)
     assert after == before
@@ -183,9 +184,10 @@ def wanted_definition() -> dict[str, Any]:
     return {"names": spec["names"], "versions": spec["versions"]}
 
 
-def dispatcher(cluster: Cluster, name: str) -> dict[str, Any]:
-    container: dict[str, Any] = get(cluster, TEAM, "deployment", name)["spec"]["template"]["spec"]["containers"][0]
-    return container
+def container(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
+    """The one of a Deployment's pods."""
+    found: dict[str, Any] = get(cluster, namespace, "deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    return found
 
 
 def snapshot(cluster: Cluster) -> dict[tuple[str, str], Any]:

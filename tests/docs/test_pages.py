@@ -45,6 +45,14 @@ def test_every_page_of_docs_is_in_the_index() -> None:
     assert {docs / "runbooks" / "README.md", *(docs / "reference").glob("*.md")} <= index
 
 
+@each_page
+def test_no_command_takes_back_what_a_release_was_given(page: Path) -> None:
+    for block in blocks(page, "sh", "console"):
+        for command in block.text.replace("\\\n", " ").splitlines():
+            # Its values go back to the chart's defaults otherwise, the new version's or (--reuse-values) the old one's.
+            assert "helm upgrade " not in command or " --reset-then-reuse-values" in command, block.place
+
+
 def pipelines_of(block: Block) -> list[Mapping[str, Any]]:
     """The pipelines in a block. A part of a spec stands for the smallest pipeline with it."""
     found: list[Mapping[str, Any]] = []
