@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from notification_operator.group import PIPELINE_LABEL
+from notification_operator.group import DISPATCHER_CONTAINER, PIPELINE_LABEL
 from notification_operator.plugin.__main__ import cli
 from tests.controller.pipelines import stored
 
@@ -35,19 +35,22 @@ sys.exit("unexpected: " + given)
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
-    """Say what kubectl answers where its arguments have a text in them: an object, or a complaint."""
+    """Say what kubectl answers where its arguments have a text in them: an object, a complaint, or lines of a log."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def answer(**by_text: Any) -> None:
         answers: Mapping[str, Any] = {
-            text: ("", said, 1) if isinstance(said, str) else (json.dumps(said), "", 0)
-            for text, said in by_text.items()
+            text: ("", said, 1) if isinstance(said, str) else (printed(said), "", 0) for text, said in by_text.items()
         }
         script = tmp_path / "kubectl"
         script.write_text(SCRIPT.format(python=sys.executable, answers=json.dumps(answers)))
         script.chmod(0o755)
 
     return answer
+
+
+def printed(said: Any) -> str:
+    return "\n".join(said) if isinstance(said, list) else json.dumps(said)
 
 
 def run(*arguments: str, **variables: str) -> Result:
@@ -68,12 +71,14 @@ def pipeline(*conditions: tuple[str, str, str, str], **spec: Any) -> dict[str, A
     return made
 
 
-def pod(state: Mapping[str, Any], *, ready: bool = False) -> dict[str, Any]:
-    """A pod whose one container is in this state."""
+def pod(
+    state: Mapping[str, Any], *, ready: bool = False, last: Mapping[str, Any] | None = None, name: str = "booking-1"
+) -> dict[str, Any]:
+    """A pod whose one container is in this state, and before was in that one."""
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     return {
         "metadata": {
-            "name": "booking-1",
+            "name": name,
             "namespace": "plannivo",
             "labels": {PIPELINE_LABEL: "booking"},
             "creationTimestamp": "2026-11-25T03:00:00Z",
@@ -81,7 +86,9 @@ def pod(state: Mapping[str, Any], *, ready: bool = False) -> dict[str, Any]:
         "status": {
             "phase": "Running",
             "conditions": conditions,
-            "containerStatuses": [{"state": state, "restartCount": 7}],
+            "containerStatuses": [
+                {"name": DISPATCHER_CONTAINER, "state": state, "lastState": last or {}, "restartCount": 7}
+            ],
         },
     }
 
@@ -220,6 +227,44 @@ def test_a_dispatcher_that_does_not_answer(kubectl: Kubectl, tmp_path: Path) -> 
     )
     status = run("status", "booking", "-n", "plannivo").output
     assert "LIVE\n  booking-1 does not tell its metrics: it is refused\n" in status
+
+
+RUNNING = {"running": {"startedAt": "2026-11-25T03:00:05Z"}}
+CRASHED = {"terminated": {"exitCode": 1, "reason": "Error"}}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
+LAST_WORDS = ["2026-11-25T03:00:01Z no space is left"]
+NO_LOG = 'Error from server (BadRequest): previous terminated container "dispatcher" in pod "booking-1" not found'
+
+
+@pytest.mark.parametrize("options", [["--previous"], []], ids=str)
+def test_the_log_of_what_crashes_again_and_again(kubectl: Kubectl, options: list[str]) -> None:
+    pods = {"items": [pod(BACK_OFF, last=CRASHED)]}
+    kubectl(**{"logs booking-1 ": LAST_WORDS}, notificationpipelines=pipeline(), pods=pods)
+    told = run("logs", "booking", "-n", "plannivo", *options)
+    assert (told.exit_code, told.output) == (0, "2026-11-25T03:00:01Z  no space is left\n")
+
+
+def test_the_log_before_is_that_of_the_pods_that_were_started_again(kubectl: Kubectl) -> None:
+    pods = {"items": [pod(RUNNING), pod(RUNNING, last=CRASHED, name="booking-2")]}
+    kubectl(**{"logs booking-1 ": NO_LOG, "logs booking-2 ": LAST_WORDS}, notificationpipelines=pipeline(), pods=pods)
+    told = run("logs", "booking", "--previous", "-n", "plannivo")
+    assert (told.exit_code, told.stdout, told.stderr) == (0, "2026-11-25T03:00:01Z  no space is left\n", "")
+    kubectl(notificationpipelines=pipeline(), pods={"items": [pod(RUNNING)]})
+    told = run("logs", "booking", "--previous", "-n", "plannivo")
+    assert (told.exit_code, "no pod of booking was started again" in told.stderr) == (2, True)
+
+
+def test_a_log_that_cannot_be_read_leaves_the_others(kubectl: Kubectl) -> None:
+    both = {"items": [pod(RUNNING), pod(RUNNING, name="booking-2")]}
+    gone = 'Error from server (NotFound): pods "booking-1" not found'
+    kubectl(**{"logs booking-1 ": gone, "logs booking-2 ": LAST_WORDS}, notificationpipelines=pipeline(), pods=both)
+    told = run("logs", "booking", "-n", "plannivo")
+    assert told.exit_code == 0
+    assert told.stdout == "2026-11-25T03:00:01Z  2  no space is left\n"
+    assert told.stderr == 'warning: booking-1: pods "booking-1" not found\n'
+    kubectl(**{"logs booking-": gone}, notificationpipelines=pipeline(), pods=both)
+    told = run("logs", "booking", "-n", "plannivo")
+    assert (told.exit_code, told.stderr.splitlines()[-1]) == (2, "error: no log of booking could be read")
 
 
 @pytest.mark.parametrize(

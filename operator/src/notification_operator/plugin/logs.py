@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -54,20 +54,22 @@ def _logs(session: Session, name: str, follow: bool, output: str, **options: Any
       kubectl notifications logs booking -f --action job_failed
       kubectl notifications logs booking --previous            # what the process said before it crashed
 
-    Ends with 0, with 2 when a log could not be read, with 130 when --follow is interrupted.
+    Ends with 0, with 2 when no pod's log could be read, with 130 when --follow is interrupted.
     """
     wanted = Wanted(level=options.pop("level"), action=options.pop("action"))
     choice = _Choice(**options)
     if follow and choice.previous:
         raise click.UsageError("--previous is of a process that has ended: nothing follows.")
     pipeline = pipelines.find(session.kubectl, session.namespace, name)
-    pods = [pod for pod in pipelines.pods_of(session.kubectl, pipeline) if pod.started]
+    every = pipelines.pods_of(session.kubectl, pipeline)
+    pods = [pod for pod in every if (pod.started_again if choice.previous else pod.started)]
     if not pods and not follow:
+        lacking = "was started again: there is no log of a process before" if choice.previous else "has a log yet"
         raise PluginError(
-            f"no pod of {name} has a log yet. Why: kubectl notifications status {name} -n {pipeline.namespace}"
+            f"no pod of {name} {lacking}. Why: kubectl notifications status {name} -n {pipeline.namespace}"
         )
     with _Reader(session, pipeline, choice) as reader:
-        lines = reader.follow(pods) if follow else sorted(reader.read(pods), key=lambda line: line.time)
+        lines = reader.follow(pods) if follow else reader.read(pods)
         for line in lines:
             if wanted.wants(line):
                 click.echo(line.as_json() if output == "json" else line.as_text(several=follow or len(pods) > 1))
@@ -97,10 +99,22 @@ class _Reader:
             process.kill()
             process.wait()
 
-    def read(self, pods: Iterable[Pod]) -> Iterator[Line]:
-        """What is there. Raises PluginError."""
+    def read(self, pods: Sequence[Pod]) -> list[Line]:
+        """What is there, in order of time. Raises PluginError where that is nothing of any pod."""
+        lines: list[Line] = []
+        failed = 0
         for pod in pods:
-            yield from log_lines.read(pod.name, self.session.kubectl.read(*self._command(pod)).splitlines())
+            try:
+                lines += log_lines.read(pod.name, self.session.kubectl.read(*self._command(pod)).splitlines())
+            except DeniedError:
+                raise
+            except PluginError as error:
+                # It may have gone since; the others' logs may well say what is wrong.
+                click.echo(f"warning: {pod.name}: {error.message}", err=True)
+                failed += 1
+        if failed == len(pods):
+            raise PluginError(f"no log of {self.pipeline.name} could be read")
+        return sorted(lines, key=lambda line: line.time)
 
     def follow(self, pods: Iterable[Pod]) -> Iterator[Line]:
         """What is there and what comes, until interrupted. Raises PluginError."""

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
-from notification_operator.group import API_VERSION, DISPATCHER_PORT, PIPELINE_LABEL, PLURAL
+from notification_operator.group import API_VERSION, DISPATCHER_CONTAINER, DISPATCHER_PORT, PIPELINE_LABEL, PLURAL
 from notification_operator.plugin.errors import DeniedError, MissingError, PluginError
 from notification_operator.plugin.kubectl import Json, Kubectl
 
@@ -105,8 +105,13 @@ class Pod:
 
     @property
     def started(self) -> bool:
-        """There is, or was, a process whose log can be read."""
-        return any("waiting" not in (one.get("state") or {"waiting": {}}) for one in self._containers)
+        """There is, or was, a dispatcher whose log can be read: also while it waits to be started again."""
+        return "waiting" not in (self._dispatcher.get("state") or {"waiting": {}}) or self.started_again
+
+    @property
+    def started_again(self) -> bool:
+        """There was a dispatcher before, whose log can be read."""
+        return "terminated" in (self._dispatcher.get("lastState") or {})
 
     @property
     def restarts(self) -> int:
@@ -127,6 +132,10 @@ class Pod:
     @property
     def _status(self) -> Json:
         return self.stored.get("status") or {}
+
+    @property
+    def _dispatcher(self) -> Json:
+        return next((one for one in self._containers if one["name"] == DISPATCHER_CONTAINER), {})
 
     @property
     def _containers(self) -> list[Json]:
