@@ -63,8 +63,8 @@ def _client(
         # It brings httpx: not for a completion.
         from notification_dispatcher.client import Client  # noqa: PLC0415
     except ImportError as error:
-        wanted = "pipx install 'plannivo-notifications[kubectl]'"
-        raise PluginError(f"{error.name} is missing: install the plugin as {wanted}") from None
+        wanted = "install the plugin with its extra, from a checkout by pipx install '.[kubectl]'"
+        raise PluginError(f"{error.name} is missing: {wanted}") from None
 
     pipeline = pipelines.find(session.kubectl, session.namespace, name)
     given = token if token_file is None else token_file.read_text().strip()
