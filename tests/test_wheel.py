@@ -35,6 +35,15 @@ def test_it_holds_both_programs_and_nothing_else(wheel: Path) -> None:
     assert folders == {"notification_operator", "notification_dispatcher", described}
 
 
+def test_it_carries_the_licence_which_images_have_by_it(wheel: Path) -> None:
+    described = f"plannivo_notifications-{__version__}.dist-info"
+    licence = zipfile.ZipFile(wheel).read(f"{described}/licenses/LICENSE")
+    assert licence == (ROOT / "LICENSE").read_bytes()
+    for recipe in (ROOT / "deploy" / "images").glob("*/Dockerfile"):
+        assert "\nCOPY LICENSE " in recipe.read_text()
+    assert "!LICENSE" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
 def test_the_plugin_runs_from_it_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
     run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
     programs = tmp_path / "venv" / "bin"
