@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -82,6 +83,50 @@ def test_only_what_is_on_main_and_has_passed_is_released(
         commit = git(runner.folder, "rev-parse", "HEAD")
         query = f"repos/a/b/actions/workflows/ci.yml/runs?head_sha={commit}&event=push&status=success"
         assert runner.asked == [f"gh api {query} --jq .total_count"]
+
+
+INDEX = {
+    "manifests": [
+        {"digest": "sha256:a1", "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": "sha256:b2", "platform": {"os": "linux", "architecture": "arm64"}},
+        {"digest": "sha256:c3", "platform": {"os": "unknown", "architecture": "unknown"}},
+    ]
+}
+IMAGE = {"NAME": "docker.io/a/b", "IMAGE": "b", "DIGEST": "sha256:d4", "SYFT": "syft", "GRYPE": "grype"}
+
+
+def test_the_image_of_each_platform_is_listed_scanned_and_attested(runner: Runner) -> None:
+    runner.program("docker", f"echo '{json.dumps(INDEX)}'")
+    for name in ("syft", "grype", "cosign"):
+        # One that reads its standard input takes nothing from the list of platforms.
+        runner.program(name, "cat > /dev/null")
+    for step in ("scan", "sign it, and say what is in it"):
+        answer = runner.run("image", step, **IMAGE)
+        assert answer.returncode == 0, answer.stderr
+    scanned = []
+    for architecture, digest in (("amd64", "sha256:a1"), ("arm64", "sha256:b2")):
+        sbom = f"sbom-b-{architecture}.cdx.json"
+        where = f"registry:docker.io/a/b@{digest} --platform linux/{architecture}"
+        scanned.append(f"syft scan {where} --output cyclonedx-json={sbom}")
+        scanned.append(f"grype sbom:{sbom} --only-fixed --fail-on high")
+    attest = "cosign attest --yes --type cyclonedx --predicate sbom-b-"
+    assert runner.asked == [
+        "docker buildx imagetools inspect --raw docker.io/a/b@sha256:d4",
+        *scanned,
+        "cosign sign --yes --recursive docker.io/a/b@sha256:d4",
+        f"{attest}amd64.cdx.json docker.io/a/b@sha256:a1",
+        f"{attest}arm64.cdx.json docker.io/a/b@sha256:b2",
+    ]
+
+
+def test_what_cannot_be_scanned_or_has_a_hole_ends_the_release(runner: Runner) -> None:
+    runner.program("docker", """echo '{"manifests": []}'""")
+    assert runner.run("image", "scan", **IMAGE).returncode == 1
+    runner.program("docker", f"echo '{json.dumps(INDEX)}'")
+    runner.program("syft")
+    runner.program("grype", "exit 2")
+    assert runner.run("image", "scan", **IMAGE).returncode == 2
+    assert runner.asked[-1] == "grype sbom:sbom-b-amd64.cdx.json --only-fixed --fail-on high"
 
 
 @pytest.mark.parametrize(("tag", "early"), [("v1.2.3", "false"), ("v1.2.3-rc.1", "true")])
