@@ -135,7 +135,8 @@ class Reconciler:
         """What is said while nobody knows which autoscaler it should be: the wrong one would fight the right one."""
         if pipeline.spec.autoscaling is None or self._watches.served(*_KEDA) is not Served.UNKNOWN:
             return []
-        why = next(filter(None, map(self._watches.failure, _KEDA)), "it was not listed yet")
+        failures = (self._watches.failure(kind, pipeline.namespace) for kind in _KEDA)
+        why = next(filter(None, failures), "it was not listed yet")
         message = f"autoscaling is left as it is, for it cannot be seen whether the cluster has KEDA: {why}"
         return [ChildStatus(AUTOSCALER.name, pipeline.name, ChildState.FAILED, message)]
 
@@ -147,14 +148,14 @@ class Reconciler:
     async def _copy(self, key: Key, name: str) -> Mapping[str, bytes]:
         """What one of the dispatchers' own Secrets holds."""
         live = self._live(SECRET, key, name)
-        if not live and self._watches.failure(SECRET) is not None:
+        if not live and self._watches.failure(SECRET, key.namespace) is not None:
             # Who may not watch Secrets may still get one. Who may not do that either cannot change what it holds.
             with suppress(ForbiddenError):
                 live = await self._cluster.get(SECRET, key.namespace, name) or {}
         return values_of(live)
 
     def _pods(self, key: Key) -> list[Pod] | None:
-        if isinstance(self._watches.failure(POD), ForbiddenError):
+        if isinstance(self._watches.failure(POD, key.namespace), ForbiddenError):
             return None
         return [pods.read(stored.content) for stored in self._watches.store(POD).of(*key)]
 
@@ -164,15 +165,15 @@ class Reconciler:
         absent = self._watches.absent(SERVICE_MONITOR)
         if absent or not pipeline.spec.monitoring.service_monitor.enabled:
             return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, None, None))
-        prometheuses = self._prometheuses()
+        prometheuses = self._prometheuses(pipeline.namespace)
         looked_at = any(map(looks_at_namespace, prometheuses or ()))
         namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
         return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, prometheuses, namespace_labels))
 
-    def _prometheuses(self) -> list[Mapping[str, Any]] | None:
+    def _prometheuses(self, namespace: str) -> list[Mapping[str, Any]] | None:
         found: list[Mapping[str, Any]] = []
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
-            if isinstance(self._watches.failure(kind), ForbiddenError):
+            if isinstance(self._watches.failure(kind, namespace), ForbiddenError):
                 return None
             found += [{"kind": kind.name, **stored.decoded()} for stored in self._watches.store(kind).all()]
         return found

@@ -59,6 +59,8 @@ class Watch:
         """Why the last try failed; None while it works."""
         self.served = Served.UNKNOWN
         """Whether the API server has this kind, as it last said."""
+        self.told = 0.0
+        """When it said so, by the event loop's clock."""
 
     async def run(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
         """Keep the store current until cancelled. `turned` is called when it begins or ceases to work."""
@@ -95,7 +97,7 @@ class Watch:
     def _listed(self, contents: Iterable[bytes], version: str, namespace: str | None, turned: Turned) -> None:
         self._store.replace(contents, namespace=namespace, version=int(version))
         healed, self.failure = self.failure is not None, None
-        self.served = Served.YES
+        self._tell(Served.YES)
         self.synced.set()
         if healed:
             turned()
@@ -124,13 +126,16 @@ class Watch:
             self._store.put(bytes(event.object))
         return meta.resource_version
 
+    def _tell(self, served: Served) -> None:
+        self.served, self.told = served, asyncio.get_running_loop().time()
+
     def _failed(self, error: ApiError, namespace: str | None, turned: Turned) -> float:
         """Note the failure; returns how many seconds to wait before the next try."""
         known, self.failure = self.failure, error
         self._failures += 1
         absent = isinstance(error, NotFoundError)
         if absent:
-            self.served = Served.NO
+            self._tell(Served.NO)
         if absent and self._kind.optional:
             self._store.replace((), namespace=namespace, version=None)
         else:
@@ -153,16 +158,16 @@ class Watches:
         self._metrics = metrics
         self._namespaces = namespaces
         self._stores: dict[Kind, Store] = {}
-        self._watches: dict[Kind, list[Watch]] = {}
+        self._watches: dict[Kind, dict[str | None, Watch]] = {}
         self._starts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
     def add(self, kind: Kind, selector: Mapping[str, str], store: Store, turned: Turned) -> None:
         """Watch this kind into the store as well, from the time that `run` is called."""
         self._stores[kind] = store
-        self._watches[kind] = []
+        self._watches[kind] = {}
         for namespace in self._namespaces:
             watch = Watch(self._cluster, self._metrics, kind, store)
-            self._watches[kind].append(watch)
+            self._watches[kind][namespace] = watch
             name = f"watch-{kind.plural}-{namespace or 'all'}"
             self._starts[name] = partial(watch.run, namespace, selector, turned)
 
@@ -170,13 +175,14 @@ class Watches:
         """What is known of this kind."""
         return self._stores[kind]
 
-    def failure(self, kind: Kind) -> ApiError | None:
-        """Why this kind cannot be watched, in one of the namespaces at least; None where it works."""
-        return next((watch.failure for watch in self._watches[kind] if watch.failure is not None), None)
+    def failure(self, kind: Kind, namespace: str) -> ApiError | None:
+        """Why this kind cannot be watched in this namespace; None where it works."""
+        watches = self._watches[kind]
+        return watches[None if None in watches else namespace].failure
 
     def served(self, *kinds: Kind) -> Served:
-        """Whether the API server has all of these kinds."""
-        return Served.all(watch.served for kind in kinds for watch in self._watches[kind])
+        """Whether the API server has all of these kinds: one fact for all namespaces, by who was told of it last."""
+        return Served.all(max(self._watches[kind].values(), key=lambda watch: watch.told).served for kind in kinds)
 
     def absent(self, kind: Kind) -> bool:
         """The API server doesn't have this kind."""
@@ -184,7 +190,7 @@ class Watches:
 
     async def synced(self) -> None:
         """Wait until each kind was listed once, or is known not to work."""
-        for watch in (watch for watches in self._watches.values() for watch in watches):
+        for watch in (watch for watches in self._watches.values() for watch in watches.values()):
             await watch.synced.wait()
 
     async def run(self) -> None:
