@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,12 @@ class Runner:
         """What the programs were asked."""
         return self._log.read_text().splitlines()
 
+    @property
+    def output(self) -> dict[str, str]:
+        """What steps handed on."""
+        pairs = (line.partition("=") for line in self._output.read_text().splitlines())
+        return {name: value for name, _, value in pairs}
+
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
@@ -83,6 +90,28 @@ def test_only_what_is_on_main_and_has_passed_is_released(
         commit = git(runner.folder, "rev-parse", "HEAD")
         query = f"repos/a/b/actions/workflows/ci.yml/runs?head_sha={commit}&event=push&status=success"
         assert runner.asked == [f"gh api {query} --jq .total_count"]
+
+
+def test_an_image_is_built_from_what_its_bases_tags_are_today(runner: Runner) -> None:
+    (runner.folder / "deploy").symlink_to(ROOT / "deploy")
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    runner.program("docker", f"echo {digest}")
+    answer = runner.run("image", "bases", IMAGE="operator")
+    assert answer.returncode == 0, answer.stderr
+    recipe = (ROOT / "deploy" / "images" / "operator" / "Dockerfile").read_text()
+    given = re.findall("^ARG (BASE|BUILDER)=(.+)$", recipe, re.MULTILINE)
+    assert runner.output == {
+        key: value
+        for name, image in given
+        for key, value in ((f"{name}-name", f"docker.io/library/{image}"), (f"{name}-digest", digest))
+    }
+    [build] = [step["with"] for step in JOBS["image"]["steps"] if step.get("id") == "build"]
+    for name, _ in given:
+        pinned = f"steps.bases.outputs.{name}"
+        assert f"{name}=${{{{ {pinned}-name }}}}@${{{{ {pinned}-digest }}}}" in build["build-args"]
+    assert "org.opencontainers.image.base.digest=${{ steps.bases.outputs.BASE-digest }}" in build["labels"]
+    runner.program("docker", "echo")
+    assert runner.run("image", "bases", IMAGE="operator").returncode == 1
 
 
 INDEX = {
