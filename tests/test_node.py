@@ -77,6 +77,29 @@ def test_what_a_machine_lacks_is_said_in_a_sentence(
     )
 
 
+def test_ci_installs_what_a_node_lacks_and_leaves_what_is_there(tmp_path: Path) -> None:
+    checkout, path, log = (tmp_path / name for name in ("checkout", "path", "log"))
+    for folder in (checkout / ".ci", checkout / ".venv" / "bin", path):
+        folder.mkdir(parents=True)
+    (checkout / ".ci" / "run").write_text((ROOT / ".ci" / "run").read_text())
+    (checkout / "tests").symlink_to(ROOT / "tests")
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    for name in ("make", "npm", "go", "python3", "apt-get", *requirements.PACKAGES.keys() - {"buildah"}):
+        (path / name).write_text(PROGRAM.replace("basename", "/usr/bin/basename"))
+        (path / name).chmod(0o755)
+    (path / "id").write_text("#!/bin/sh\necho 0\n")
+    (path / "id").chmod(0o755)
+    (path / "dirname").symlink_to("/usr/bin/dirname")
+    env = {"PATH": str(path), "LOG": str(log), "HOME": str(tmp_path)}
+    subprocess.run(["/bin/bash", checkout / ".ci" / "run"], env=env, check=True, capture_output=True)
+    *_, venv, update, install, test = log.read_text().splitlines()
+    assert (venv, update, test.split()[:2]) == ("make venv", "apt-get update -qq", ["make", "test"])
+    # Docker's containerd is in the way of Debian's.
+    assert set(install.split()[5:]) - {requirements.PLUGINS_PACKAGE} == {"buildah"}
+
+
 def test_nodes_beside_each_other_share_no_address() -> None:
     one, other = Network(0), Network(1)
     assert {one.link, one.host, one.node, one.pods}.isdisjoint({other.link, other.host, other.node, other.pods})

@@ -1,4 +1,7 @@
-"""What this machine lacks to run a node, in one sentence; conftest asks before it starts one."""
+"""What this machine lacks to run a node.
+
+conftest asks for it in one sentence before it starts a node, `.ci/run` (by `python -m tests.node`) for the packages.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,13 @@ def lacking(mode: Mode, places: Places) -> str | None:
         return None
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "A node needs Linux and root. Elsewhere, CLUSTER=kind runs the same tests in Docker."
-    packages = [package for program, package in PACKAGES.items() if places.which(program) is None]
-    if not (PLUGINS / "bridge").exists():
-        packages.append(PLUGINS_PACKAGE)
+    packages = missing(places)
     if packages and places.which("apt-get") is None:
         return "A node is made of Debian's packages. Elsewhere, CLUSTER=kind runs the same tests in Docker."
     return f"A node needs: apt-get install --no-install-recommends {' '.join(packages)}" if packages else None
+
+
+def missing(places: Places) -> list[str]:
+    """Debian's packages whose programs are not there, by whatever package."""
+    packages = [package for program, package in PACKAGES.items() if places.which(program) is None]
+    return packages if (PLUGINS / "bridge").exists() else [*packages, PLUGINS_PACKAGE]
