@@ -35,10 +35,27 @@ def test_selectors(selector: dict[str, Any] | None, labels: dict[str, str], sele
 
 
 ALL: dict[str, Any] = {}
+ELSEWHERE = "A Prometheus elsewhere may do so."
 VERDICTS = [
-    (MonitoringView(True, None, None), Reason.MONITORING_API_ABSENT, "not installed"),
-    (MonitoringView(False, None, None), Reason.SELECTION_UNKNOWN, "may not list"),
-    (MonitoringView(False, [], None), Reason.NO_PROMETHEUS_SELECTS, "No Prometheus object is in sight"),
+    (MonitoringView(True), Reason.MONITORING_API_ABSENT, "not installed"),
+    (
+        MonitoringView(False),
+        Reason.NO_PROMETHEUS_SELECTS,
+        "No Prometheus object is in sight. Create one that selects the ServiceMonitor.",
+    ),
+    (MonitoringView(False, unseen=ELSEWHERE), Reason.SELECTION_UNKNOWN, f"object is in sight. {ELSEWHERE}"),
+    (
+        MonitoringView(False, [prometheus()], unseen=ELSEWHERE),
+        Reason.SELECTION_UNKNOWN,
+        f"(serviceMonitorSelector is not set). {ELSEWHERE}",
+    ),
+    (
+        MonitoringView(
+            False, [prometheus(serviceMonitorSelector={}, serviceMonitorNamespaceSelector={})], unseen=ELSEWHERE
+        ),
+        Reason.SELECTED,
+        "Prometheus monitoring/kps selects",
+    ),
     (MonitoringView(False, [prometheus()], None), Reason.NO_PROMETHEUS_SELECTS, "serviceMonitorSelector is not set"),
     (
         MonitoringView(False, [prometheus(serviceMonitorSelector=ALL)], None),
@@ -89,6 +106,7 @@ def monitor(*accepted: tuple[str, str, int], generation: int = 3) -> dict[str, A
     return {"metadata": {"generation": generation, "labels": {"release": "kps"}}, "status": {"bindings": bindings}}
 
 
+MADE = {"metadata": {"labels": {"app": "x"}}}
 SEEN = MonitoringView(False, [prometheus(serviceMonitorSelector={"matchLabels": {"release": "other"}})], None)
 
 
@@ -105,7 +123,7 @@ SEEN = MonitoringView(False, [prometheus(serviceMonitorSelector={"matchLabels": 
         (monitor(("kps", "True", 2)), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
         (monitor(("kps", "False", 2)), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
         (monitor(), Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
-        ({}, Reason.NO_PROMETHEUS_SELECTS, "wants the label release: other"),
+        ({}, Reason.SELECTION_UNKNOWN, "The ServiceMonitor is not there: ResourcesApplied says why."),
     ],
     ids=["accepted", "by one of two", "refused", "accepted before", "refused before", "nothing said", "none there"],
 )
@@ -118,12 +136,12 @@ def test_prometheus_operators_own_verdict_counts_while_it_is_fresh(
 
 
 def test_that_verdict_is_known_without_reading_a_prometheus() -> None:
-    assert judge(parsed(), monitor(("kps", "True", 3)), {}, MonitoringView(False, None, None)).reason is Reason.SELECTED
+    assert judge(parsed(), monitor(("kps", "True", 3)), {}, MonitoringView(False)).reason is Reason.SELECTED
 
 
 @pytest.mark.parametrize(("view", "reason", "said"), VERDICTS)
 def test_verdicts(view: MonitoringView, reason: Reason, said: str) -> None:
-    found = judge(parsed(), {}, {}, view)
+    found = judge(parsed(), MADE, {}, view)
     assert found.reason is reason
     assert said in found.message
 
@@ -159,7 +177,43 @@ RULE = {"metadata": {"labels": {"app": "x"}}}
 def test_rules_that_no_prometheus_evaluates_are_told_of_too(
     spec: dict[str, Any], rule: dict[str, Any], reason: Reason, said: str
 ) -> None:
-    found = judge(parsed(), {}, rule, MonitoringView(False, [prometheus(**spec)], None))
+    found = judge(parsed(), MADE, rule, MonitoringView(False, [prometheus(**spec)], None))
     assert found.reason is reason
     assert found.status == ("True" if reason is Reason.SELECTED else "False")
     assert said in found.message
+
+
+LOOKS = [
+    {"matchLabels": {"team": "a"}},
+    {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["b"]}]},
+    {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]},
+]
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+def test_labels_of_the_namespace_that_may_not_be_read_leave_it_open(looks: dict[str, Any]) -> None:
+    one = prometheus(serviceMonitorSelector=ALL, serviceMonitorNamespaceSelector=looks)
+    found = judge(parsed(), MADE, {}, MonitoringView(False, [one]))
+    assert (found.status, found.reason) == ("Unknown", Reason.SELECTION_UNKNOWN)
+    assert "No Prometheus is known to select the ServiceMonitor: Prometheus monitoring/kps goes by" in found.message
+
+    ruled = prometheus(**BOTH_ALL, ruleSelector=ALL, ruleNamespaceSelector=looks)
+    found = judge(parsed(), MADE, RULE, MonitoringView(False, [ruled]))
+    assert (found.status, found.reason) == ("Unknown", Reason.SELECTION_UNKNOWN)
+    assert "kps selects the ServiceMonitor. No Prometheus is known to select the PrometheusRule" in found.message
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+def test_labels_that_may_not_be_read_leave_nothing_open_where_they_do_not_count(looks: dict[str, Any]) -> None:
+    other = prometheus(serviceMonitorSelector=RELEASE, serviceMonitorNamespaceSelector=looks)
+    assert judge(parsed(), MADE, {}, MonitoringView(False, [other])).reason is Reason.NO_PROMETHEUS_SELECTS
+    empty = prometheus(serviceMonitorSelector=ALL, serviceMonitorNamespaceSelector={"matchLabels": {}})
+    assert judge(parsed(), MADE, {}, MonitoringView(False, [empty])).reason is Reason.SELECTED
+
+
+def test_rules_that_a_prometheus_elsewhere_may_evaluate_are_left_open() -> None:
+    found = judge(
+        parsed(), MADE, RULE, MonitoringView(False, [prometheus(**BOTH_ALL, ruleSelector=RELEASE)], unseen=ELSEWHERE)
+    )
+    assert (found.status, found.reason) == ("Unknown", Reason.SELECTION_UNKNOWN)
+    assert found.message.endswith(f"spec.monitoring.prometheusRule.labels. {ELSEWHERE}")

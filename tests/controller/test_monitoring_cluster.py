@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster, install_prometheus_crds
-from tests.controller.pipelines import apply, condition, eventually, get, manifest, ready, slack_secret
+from tests.controller.pipelines import apply, condition, eventually, events, get, manifest, ready, slack_secret
 from tests.operator_process import OperatorProcess
 
 RULES = "customresourcedefinition/prometheusrules.monitoring.coreos.com"
@@ -19,7 +19,8 @@ MONITORS = "customresourcedefinition/servicemonitors.monitoring.coreos.com"
 
 @pytest.fixture
 def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(cluster, namespace, tmp_path / "operator.log") as running:
+    # What no Prometheus does can be said only by one that looks at all namespaces.
+    with OperatorProcess(cluster, None, tmp_path / "operator.log") as running:
         yield running
 
 
@@ -116,6 +117,51 @@ def test_what_prometheus_operator_says_itself_is_believed_until_the_monitor_chan
 
     apply(cluster, namespace, manifest(monitoring={"serviceMonitor": {"scrapeClass": "mutual-tls"}}))
     selected(cluster, namespace, "NoPrometheusSelects")
+
+
+def test_a_prometheus_out_of_sight_may_select_it(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    slack_secret(cluster, namespace)
+    with OperatorProcess(cluster, namespace, tmp_path / "operator.log"):
+        apply(cluster, namespace, manifest())
+        said = selected(cluster, namespace, "SelectionUnknown")
+        assert said["status"] == "Unknown"
+        assert f"The operator looks at no other namespace than {namespace}" in said["message"]
+        assert said["message"] not in condition(ready(cluster, namespace), "Ready")["message"]
+
+        prometheus(cluster, namespace, serviceMonitorSelector={"matchLabels": {"release": "kps"}})
+        eventually(
+            lambda: "wants the label release: kps" in selected(cluster, namespace, "SelectionUnknown")["message"],
+            "what one in sight lacks is said all the same",
+        )
+        prometheus(cluster, namespace, serviceMonitorSelector={})
+        selected(cluster, namespace, "Selected")
+        assert "NoPrometheusSelects" not in [event["reason"] for event in events(cluster, namespace)]
+
+
+def test_without_a_servicemonitor_nothing_selects_it(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    slack_secret(cluster, namespace)
+    prometheus(cluster, namespace, serviceMonitorSelector={})
+    foreign = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "booking"},
+        "spec": {"selector": {}, "endpoints": []},
+    }
+    cluster.run_kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(foreign))
+    apply(cluster, namespace, manifest())
+    assert "is not there" in selected(cluster, namespace, "SelectionUnknown")["message"]
+    cluster.run_kubectl("-n", namespace, "delete", "servicemonitor", "booking")
+    selected(cluster, namespace, "Selected")
+
+    # A new pipeline's is there by the time it is judged: nothing comes and goes.
+    apply(cluster, namespace, manifest("second", alerts={}))
+    ready(cluster, namespace, "second")
+    found = condition(get(cluster, namespace, "npl", "second"), "MonitoringSelected")
+    assert found["reason"] == "Selected"
+    told = [one for one in events(cluster, namespace) if one["regarding"]["name"] == "second"]
+    assert not [one for one in told if one["action"] == "MonitoringSelected"]
 
 
 def test_alertmanagers_mode_without_rules_is_no_alerting(

@@ -72,7 +72,7 @@ def test_a_pipeline_becomes_its_children(cluster: Cluster, namespace: str, booki
     assert "finalizers" not in booking["metadata"]
     printed = cluster.run_kubectl("-n", namespace, "get", "npl").splitlines()
     assert printed[0].split() == ["NAME", "READY", "ENGINE", "ALERTS", "SCRAPED", "REASON", "AGE"]
-    assert printed[1].split()[:6] == [*("booking", "1/1", "Embedded", "Configured", "NoPrometheusSelects", "Ready")]
+    assert printed[1].split()[:6] == [*("booking", "1/1", "Embedded", "Configured", "SelectionUnknown", "Ready")]
 
 
 @pytest.mark.parametrize("name", CHILDREN)

@@ -63,6 +63,8 @@ async def test_what_one_namespace_refuses_is_that_namespaces_own() -> None:
     async with running(Server({"b": FORBIDDEN}), "a", "b") as (watches, _):
         assert watches.failure(POD, "a") is None
         assert watches.failure(POD, "b") is FORBIDDEN
+        assert watches.forbidden(POD)
+        assert watches.namespaces == ["a", "b"]
     async with running(Server({None: FORBIDDEN}), None) as (watches, _):
         assert watches.failure(POD, "a") is FORBIDDEN
 

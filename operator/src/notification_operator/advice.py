@@ -143,8 +143,11 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
         ),
         Advice(
             (Reason.SELECTION_UNKNOWN,),
-            "The operator may not list Prometheus objects.",
-            "Grant it `list` and `watch` on `prometheuses` and `prometheusagents`, or look yourself.",
+            "Not all that it depends on is in sight, and the message says what isn't: a Prometheus of a namespace that "
+            "the operator doesn't look at, one that it may not list, the namespace's labels, or the ServiceMonitor, "
+            "which isn't there.",
+            "Look yourself: `kubectl get prometheus,prometheusagent -A -o yaml`. Or grant the operator `list` and "
+            "`watch` on `prometheuses` and `prometheusagents`, and `get` on the namespace.",
         ),
         Advice((Reason.DISABLED,), "`monitoring.serviceMonitor.enabled` is false.", _NOTHING),
     ),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from notification_operator.pipeline import Pipeline
-from notification_operator.selection import MONITOR, RULE, Candidate, Labels, Made, name_of
+from notification_operator.selection import MONITOR, RULE, Candidate, Labels, Made, Selects, name_of
 from notification_operator.status import Condition, ConditionType, Reason
 
 _KINDS = {"prometheuses": "Prometheus", "prometheusagents": "PrometheusAgent"}
@@ -26,11 +26,14 @@ class MonitoringView:
     absent: bool
     """The ServiceMonitor API is not installed."""
 
-    prometheuses: Sequence[Mapping[str, Any]] | None
-    """Every Prometheus and PrometheusAgent; None when they may not be read."""
+    prometheuses: Sequence[Mapping[str, Any]] = ()
+    """Every Prometheus and PrometheusAgent that is in sight."""
 
-    namespace_labels: Labels | None
+    namespace_labels: Labels | None = None
     """Labels of the pipeline's namespace; None when they may not be read."""
+
+    unseen: str = ""
+    """Why there may be others, in a sentence; empty where all are in sight."""
 
 
 def judge(pipeline: Pipeline, monitor: Mapping[str, Any], rule: Mapping[str, Any], view: MonitoringView) -> Condition:
@@ -48,42 +51,43 @@ def judge(pipeline: Pipeline, monitor: Mapping[str, Any], rule: Mapping[str, Any
             f"{pipeline.name} yourself, or install it, and the ServiceMonitor follows.",
         )
     found = _scrape(pipeline, monitor, view)
-    unread = _unread_rule(pipeline, rule, view) if rule else ""
-    if not unread:
+    evaluators = [one for one in view.prometheuses if (one.get("spec") or {}).get(RULE.selector) is not None]
+    candidate = _candidate(RULE, pipeline, rule, view)
+    # Those without a selector for rules evaluate none, and leave them to something that cannot be seen: a ThanosRuler.
+    if not rule or not evaluators or _selecting(candidate, evaluators):
         return found
-    reason = Reason.NO_PROMETHEUS_SELECTS if found.status == "True" else found.reason
-    return _condition("False", reason, f"{found.message} {unread}")
+    if found.status == "True":
+        return _selected_by_none(candidate, evaluators, view, found.message)
+    return _condition(found.status, found.reason, f"{found.message} {candidate.advice(evaluators)}")
 
 
 def _scrape(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView) -> Condition:
     if bindings := _fresh_bindings(monitor):
         return _by_bindings(bindings)
-    if view.prometheuses is None:
-        return _condition(
-            "Unknown",
-            Reason.SELECTION_UNKNOWN,
-            "The operator may not list Prometheus objects, so it cannot tell whether one selects the ServiceMonitor.",
-        )
-    if not view.prometheuses:
-        message = "No Prometheus object is in sight: create one that selects the ServiceMonitor."
-        return _condition("False", Reason.NO_PROMETHEUS_SELECTS, message)
+    if not monitor:
+        message = "The ServiceMonitor is not there: ResourcesApplied says why."
+        return _condition("Unknown", Reason.SELECTION_UNKNOWN, message)
     candidate = _candidate(MONITOR, pipeline, monitor, view)
-    for prometheus in view.prometheuses:
-        if candidate.selected_by(prometheus):
-            return _condition("True", Reason.SELECTED, f"{name_of(prometheus)} selects the ServiceMonitor.")
-    return _condition("False", Reason.NO_PROMETHEUS_SELECTS, candidate.advice(view.prometheuses))
+    if selecting := _selecting(candidate, view.prometheuses):
+        return _condition("True", Reason.SELECTED, f"{name_of(selecting[0])} selects the ServiceMonitor.")
+    return _selected_by_none(candidate, view.prometheuses, view)
 
 
-def _unread_rule(pipeline: Pipeline, rule: Mapping[str, Any], view: MonitoringView) -> str:
-    """Why no Prometheus evaluates the rules; empty where one does.
+def _selecting(candidate: Candidate, prometheuses: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in prometheuses if candidate.selected_by(one) is Selects.YES]
 
-    Those without a selector for rules evaluate none, and leave them to something that cannot be seen: a ThanosRuler.
-    """
-    evaluators = [one for one in view.prometheuses or () if (one.get("spec") or {}).get(RULE.selector) is not None]
-    candidate = _candidate(RULE, pipeline, rule, view)
-    if not evaluators or any(map(candidate.selected_by, evaluators)):
-        return ""
-    return candidate.advice(evaluators)
+
+def _selected_by_none(
+    candidate: Candidate, prometheuses: Sequence[Mapping[str, Any]], view: MonitoringView, before: str = ""
+) -> Condition:
+    """None of these surely selects it. False only where nothing can be that isn't known."""
+    message = candidate.advice(prometheuses) if prometheuses else "No Prometheus object is in sight."
+    if view.unseen or candidate.unsure(prometheuses):
+        said = filter(None, (before, message, view.unseen))
+        return _condition("Unknown", Reason.SELECTION_UNKNOWN, " ".join(said))
+    if not prometheuses:
+        message += f" Create one that selects the {candidate.made.kind}."
+    return _condition("False", Reason.NO_PROMETHEUS_SELECTS, " ".join(filter(None, (before, message))))
 
 
 def _candidate(made: Made, pipeline: Pipeline, live: Mapping[str, Any], view: MonitoringView) -> Candidate:

@@ -49,6 +49,7 @@ from notification_operator.watching import Served, Watches
 from notification_operator.workqueue import Key, RetryLater
 
 _KEDA = (TRIGGER_AUTHENTICATION, SCALED_OBJECT)
+_PROMETHEUSES = (PROMETHEUS, PROMETHEUS_AGENT)
 _AUTOSCALERS = (AUTOSCALER, *_KEDA)
 _JUDGED = ("conditions", "observedGeneration")
 
@@ -164,19 +165,25 @@ class Reconciler:
         monitor, rule = (self._live(kind, key) for kind in (SERVICE_MONITOR, PROMETHEUS_RULE))
         absent = self._watches.absent(SERVICE_MONITOR)
         if absent or not pipeline.spec.monitoring.service_monitor.enabled:
-            return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, None, None))
-        prometheuses = self._prometheuses(pipeline.namespace)
-        looked_at = any(map(looks_at_namespace, prometheuses or ()))
+            return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent))
+        prometheuses = [
+            {"kind": kind.name, **stored.decoded()}
+            for kind in _PROMETHEUSES
+            for stored in self._watches.store(kind).all()
+        ]
+        looked_at = any(map(looks_at_namespace, prometheuses))
         namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
-        return monitoring.judge(pipeline, monitor, rule, MonitoringView(absent, prometheuses, namespace_labels))
+        view = MonitoringView(absent, prometheuses, namespace_labels, self._unseen_prometheuses())
+        return monitoring.judge(pipeline, monitor, rule, view)
 
-    def _prometheuses(self, namespace: str) -> list[Mapping[str, Any]] | None:
-        found: list[Mapping[str, Any]] = []
-        for kind in (PROMETHEUS, PROMETHEUS_AGENT):
-            if isinstance(self._watches.failure(kind, namespace), ForbiddenError):
-                return None
-            found += [{"kind": kind.name, **stored.decoded()} for stored in self._watches.store(kind).all()]
-        return found
+    def _unseen_prometheuses(self) -> str:
+        """Why there may be a Prometheus that is not in sight."""
+        if self._watches.forbidden(*_PROMETHEUSES):
+            return "The operator may not list Prometheus objects, and one that it cannot see may do so."
+        if namespaces := self._watches.namespaces:
+            where = ", ".join(namespaces)
+            return f"The operator looks at no other namespace than {where}: a Prometheus elsewhere may do so."
+        return ""
 
     async def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
         try:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 Labels = Mapping[str, str]
 Prometheus = Mapping[str, Any]
+
+
+class Selects(Enum):
+    """Whether a Prometheus picks an object up."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "it goes by labels that may not be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +50,27 @@ class Candidate:
     namespace_labels: Labels | None
     """Labels of its namespace; None when they may not be read."""
 
-    def selected_by(self, prometheus: Prometheus) -> bool:
+    def selected_by(self, prometheus: Prometheus) -> Selects:
         """Whether this Prometheus picks it up."""
         spec = prometheus.get("spec") or {}
+        if not matches(spec.get(self.made.selector), self.labels, absent_selects=False):
+            return Selects.NO
+        namespaces = spec.get(self.made.namespace_selector)
+        if self.namespace_labels is None and _looks(namespaces):
+            return Selects.UNKNOWN
         own_namespace = prometheus["metadata"]["namespace"] == self.namespace
-        return matches(spec.get(self.made.selector), self.labels, absent_selects=False) and matches(
-            spec.get(self.made.namespace_selector), self.namespace_labels, absent_selects=own_namespace
-        )
+        found = matches(namespaces, self.namespace_labels or {}, absent_selects=own_namespace)
+        return Selects.YES if found else Selects.NO
 
     def advice(self, prometheuses: Sequence[Prometheus]) -> str:
-        """Why none of these picks it up, and what to do."""
+        """Why none of these picks it up, as far as can be known, and what to do."""
         found = "; ".join(sorted(f"{name_of(one)} {self._lack(one)}" for one in prometheuses))
-        return f"No Prometheus selects the {self.made.kind}: {found}."
+        selects = "is known to select" if self.unsure(prometheuses) else "selects"
+        return f"No Prometheus {selects} the {self.made.kind}: {found}."
+
+    def unsure(self, prometheuses: Sequence[Prometheus]) -> bool:
+        """Whether one of these may pick it up."""
+        return any(self.selected_by(one) is Selects.UNKNOWN for one in prometheuses)
 
     def _lack(self, prometheus: Prometheus) -> str:
         selector = (prometheus.get("spec") or {}).get(self.made.selector)
@@ -63,6 +81,11 @@ class Candidate:
             return f"selects no {self.made.kind} at all ({self.made.selector} is not set)"
         if not matches(selector, self.labels, absent_selects=False):
             return f"asks for other labels (see its {self.made.selector})"
+        if self.selected_by(prometheus) is Selects.UNKNOWN:
+            return (
+                f"goes by this namespace's labels, which the operator may not read (see its "
+                f"{self.made.namespace_selector})"
+            )
         return f"does not look into this namespace (see its {self.made.namespace_selector})"
 
 
@@ -75,20 +98,21 @@ def name_of(prometheus: Prometheus) -> str:
 def looks_at_namespace(prometheus: Prometheus) -> bool:
     """Whether its choice depends on the labels of a namespace."""
     spec = prometheus.get("spec") or {}
-    return any(spec.get(made.namespace_selector) for made in (MONITOR, RULE))
+    return any(_looks(spec.get(made.namespace_selector)) for made in (MONITOR, RULE))
 
 
-def matches(selector: Mapping[str, Any] | None, labels: Labels | None, *, absent_selects: bool) -> bool:
-    """A Kubernetes label selector: null is `absent_selects`, `{}` selects everything.
+def _looks(selector: Mapping[str, Any] | None) -> bool:
+    """Whether a selector's choice depends on any label."""
+    return any((selector or {}).get(part) for part in ("matchLabels", "matchExpressions"))
 
-    Labels that may not be read (None) count as matching only where the selector doesn't look at them.
-    """
+
+def matches(selector: Mapping[str, Any] | None, labels: Labels, *, absent_selects: bool) -> bool:
+    """A Kubernetes label selector: null is `absent_selects`, `{}` selects everything."""
     if selector is None:
         return absent_selects
-    known = labels or {}
     wanted = (selector.get("matchLabels") or {}).items()
-    return all(known.get(key) == value for key, value in wanted) and all(
-        _expression(expression, known) for expression in selector.get("matchExpressions") or ()
+    return all(labels.get(key) == value for key, value in wanted) and all(
+        _expression(expression, labels) for expression in selector.get("matchExpressions") or ()
     )
 
 

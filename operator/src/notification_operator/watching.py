@@ -16,7 +16,7 @@ import structlog
 
 from notification_operator import streaming
 from notification_operator.cluster import Cluster, WatchEvent
-from notification_operator.errors import ApiError, GoneError, NotFoundError, TransientError
+from notification_operator.errors import ApiError, ForbiddenError, GoneError, NotFoundError, TransientError
 from notification_operator.kinds import Kind
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.store import Store, head
@@ -179,6 +179,16 @@ class Watches:
         """Why this kind cannot be watched in this namespace; None where it works."""
         watches = self._watches[kind]
         return watches[None if None in watches else namespace].failure
+
+    def forbidden(self, *kinds: Kind) -> bool:
+        """One of these may not be watched in one of the namespaces at least."""
+        failures = (watch.failure for kind in kinds for watch in self._watches[kind].values())
+        return any(isinstance(failure, ForbiddenError) for failure in failures)
+
+    @property
+    def namespaces(self) -> Sequence[str]:
+        """Those that are watched; none: all."""
+        return [namespace for namespace in self._namespaces if namespace is not None]
 
     def served(self, *kinds: Kind) -> Served:
         """Whether the API server has all of these kinds: one fact for all namespaces, by who was told of it last."""
