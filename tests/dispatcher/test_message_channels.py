@@ -21,7 +21,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from notification_dispatcher import settings_source, slack_blocks
 from notification_dispatcher.channels.addresses import PublicResolver
 from notification_dispatcher.channels.apprise import AppriseChannel
-from notification_dispatcher.channels.base import Delivery, Outcome
+from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
 from notification_dispatcher.channels.email import EmailChannel, Letter
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.channels.registry import make_channels
@@ -148,14 +148,16 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.answer = "250 OK"
+        self.refused: dict[str, str] = {}
+        """What is answered to recipients that it does not take."""
         self.letters: list[EmailMessage] = []
         self.recipients: list[str] = []
 
     async def handle_RCPT(  # noqa: N802  aiosmtpd's name
         self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]
     ) -> str:
-        if address.startswith("nobody@"):
-            return "550 no such user sUp3rS3cr3tCanary"
+        if address in self.refused:
+            return f"{self.refused[address]} {CANARY}"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -182,10 +184,9 @@ async def mail_port(mailbox: Mailbox) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def email(
-    port: int, *, to: str = "{{ payload.email }}", allow_private: bool = True, query: str = "?starttls=never"
-) -> EmailChannel:
-    letter = Letter("Example <n@example.com>", [Text(to)], Text("Hello {{ payload.student }}"), Text(DEFAULT_TEXT))
+def email(port: int, *to: str, allow_private: bool = True, query: str = "?starttls=never") -> EmailChannel:
+    recipients = [Text(one) for one in to or ("{{ payload.email }}",)]
+    letter = Letter("Example <n@example.com>", recipients, Text("Hello {{ payload.student }}"), Text(DEFAULT_TEXT))
     server = mail_server(f"smtp://127.0.0.1:{port}{query}")
     return EmailChannel(server, letter, PublicResolver(), allow_private=allow_private)
 
@@ -227,8 +228,50 @@ async def test_a_servers_refusal_is_for_now_or_for_good(
 
 
 async def test_a_recipient_that_does_not_exist_is_a_failure(mailbox: Mailbox, mail_port: int) -> None:
-    delivery = await email(mail_port, to="nobody@example.com").deliver(lease(ADA))
+    mailbox.refused = {"nobody@example.com": "550 no such user"}
+    delivery = await email(mail_port, "nobody@example.com").deliver(lease(ADA))
     assert delivery == Delivery(Outcome.FAILED, FailureReason.SMTP, "the mail server answered 550")
+
+
+A, B, C = (f"{name}@example.com" for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("refused", "outcome", "told"),
+    [
+        ({B: "550 gone"}, Outcome.FAILED, "550 for 1 of 3"),
+        ({B: "452 full"}, Outcome.RETRY, "452 for 1 of 3"),
+        ({B: "550 gone", C: "450 later"}, Outcome.RETRY, "450 for 2 of 3"),
+        ({A: "550 gone", B: "450 later", C: "550 gone"}, Outcome.RETRY, "450 for 3 of 3"),
+    ],
+)
+async def test_a_mail_that_only_some_recipients_got_is_not_delivered(
+    mailbox: Mailbox, mail_port: int, refused: dict[str, str], outcome: Outcome, told: str
+) -> None:
+    mailbox.refused = refused
+    delivery = await email(mail_port, A, B, C).deliver(lease(ADA))
+    assert delivery == Delivery(outcome, FailureReason.SMTP, f"the mail server answered {told} recipients")
+    assert mailbox.recipients == [one for one in (A, B, C) if one not in refused]
+
+
+async def test_a_mail_is_tried_again_for_those_alone_who_have_not_had_it(mailbox: Mailbox, mail_port: int) -> None:
+    channel = email(mail_port, A, B, C)
+    mailbox.refused = {B: "452 full", C: "550 gone"}
+    assert (await channel.deliver(lease(ADA))).outcome is Outcome.RETRY
+    mailbox.answer = "451 later"
+    assert (await channel.deliver(lease(ADA, 2))).outcome is Outcome.RETRY
+    mailbox.answer, mailbox.refused = "250 OK", {C: "550 gone"}
+    assert (await channel.deliver(lease(ADA, 3))).outcome is Outcome.FAILED, "one of them never had it"
+    assert mailbox.recipients == [A, B]
+    # Somebody made a mailbox for the last, and the dead letter is replayed.
+    mailbox.refused = {}
+    assert await channel.deliver(lease(ADA)) == DELIVERED
+    assert mailbox.recipients == [A, B, C]
+    assert {letter["To"] for letter in mailbox.letters} == {f"{A}, {B}, {C}"}
+    assert len({letter["Message-ID"] for letter in mailbox.letters}) == 1
+    # All of them had it: what comes now is for all again.
+    assert await channel.deliver(lease(ADA)) == DELIVERED
+    assert mailbox.recipients == [A, B, C, A, B, C]
 
 
 async def test_a_mail_server_without_starttls_gets_nothing_unless_told_so(mailbox: Mailbox, mail_port: int) -> None:

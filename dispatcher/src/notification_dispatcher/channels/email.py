@@ -27,6 +27,7 @@ from notification_dispatcher.secret_values import MailServer
 
 _PERMANENT = 500
 _MOST_SUBJECT = 200
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,16 @@ class EmailChannel:
         self._letter = letter
         self._resolver = resolver
         self._allow_private = allow_private
+        self._had: dict[tuple[str, int], set[str]] = {}
+        """Jobs whose mail some recipients had and others had not: so that what is tried again is for the others alone.
+
+        The latest of them, and in this process: beyond that a repetition has its Message-ID to be known by.
+        """
 
     async def deliver(self, job: Lease) -> Delivery:
-        """Hand the letter over to the server. All recipients take it, or it is tried again."""
+        """Hand the letter over to the server, for every recipient that has not had it."""
         try:
-            await self._send(self._letter.write(job))
+            return await self._deliver(job)
         except TextError as error:
             return Delivery(Outcome.FAILED, FailureReason.TEMPLATE, str(error))
         except BlockedAddressError as error:
@@ -73,8 +79,6 @@ class EmailChannel:
             return Delivery(Outcome.RETRY, FailureReason.TIMEOUT, "the mail server did not answer in time")
         except ssl.SSLError:
             return Delivery(Outcome.RETRY, FailureReason.TLS, "no TLS connection")
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            return _refused(max(one.code for one in error.recipients))
         except aiosmtplib.SMTPResponseException as error:
             return _refused(error.code)
         except (aiosmtplib.SMTPServerDisconnected, OSError) as error:
@@ -82,9 +86,30 @@ class EmailChannel:
         except aiosmtplib.SMTPException:
             # STARTTLS that is not offered, say: an attacker's doing as well as a mistake, so it is tried again.
             return Delivery(Outcome.RETRY, FailureReason.SMTP, "the mail server cannot do what is asked: STARTTLS?")
-        return DELIVERED
 
-    async def _send(self, message: EmailMessage) -> None:
+    async def _deliver(self, job: Lease) -> Delivery:
+        message = self._letter.write(job)
+        everybody = {one.addr_spec: None for one in message["To"].addresses}
+        name = (job.id, job.accepted_ms)
+        had = self._had.get(name, set())
+        missing = [one for one in everybody if one not in had]
+        refused = await self._send(message, missing) if missing else {}
+        self._had.pop(name, None)
+        if not refused:
+            return DELIVERED
+        self._remember(name, had.union(missing).difference(refused))
+        # As long as one of them may take it later, it is worth another attempt.
+        some = f" for {len(refused)} of {len(everybody)} recipients" if len(everybody) > 1 else ""
+        return _refused(min(refused.values()), some)
+
+    def _remember(self, name: tuple[str, int], had: set[str]) -> None:
+        if had:
+            self._had[name] = had
+        if len(self._had) > _MOST_REMEMBERED:
+            del self._had[next(iter(self._had))]
+
+    async def _send(self, message: EmailMessage, recipients: Sequence[str]) -> dict[str, int]:
+        """Send it to some. Those that the server refused, and its answer's code for each."""
         server = self._server
         connected = await self._connect()
         client = aiosmtplib.SMTP(
@@ -98,10 +123,13 @@ class EmailChannel:
         )
         try:
             async with client:
-                await client.send_message(message)
+                refused, _ = await client.send_message(message, recipients=recipients)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return {one.recipient: one.code for one in error.recipients}
         finally:
             client.close()
             connected.close()
+        return {recipient: answer.code for recipient, answer in refused.items()}
 
     async def _connect(self) -> socket.socket:
         """A connection to the first of the server's addresses that answers."""
@@ -142,6 +170,6 @@ def _address(text: str) -> Address:
         raise TextError("a recipient is not an address") from None
 
 
-def _refused(code: int) -> Delivery:
+def _refused(code: int, some: str = "") -> Delivery:
     outcome = Outcome.FAILED if code >= _PERMANENT else Outcome.RETRY
-    return Delivery(outcome, FailureReason.SMTP, f"the mail server answered {code}")
+    return Delivery(outcome, FailureReason.SMTP, f"the mail server answered {code}{some}")
