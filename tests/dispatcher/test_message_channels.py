@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import os
 import socket
+import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -335,6 +338,70 @@ async def test_apprise_does_not_get_to_private_addresses(
     assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
     assert receiver.requests == []
     assert CANARY not in str(delivery) + "".join(capfd.readouterr())
+
+
+# The plugin leaves its socket to the collector when it may not send.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_apprise_sends_no_datagram_to_private_addresses(host: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as private:
+        private.bind(("127.0.0.1", 0))
+        url = f"rsyslog://{host}:{private.getsockname()[1]}"
+        delivery = await AppriseChannel(url, Text("t"), Text("x"), allow_private=False).deliver(lease(ADA))
+        assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
+        # One that may, to see that it is this that arrives.
+        await AppriseChannel(url, Text("t"), Text("allowed"), allow_private=True).deliver(lease(ADA))
+        assert private.recv(100).endswith(b"t: allowed")
+
+
+async def test_apprise_does_not_get_to_services_of_the_machine(capfd: pytest.CaptureFixture[str]) -> None:
+    url = "syslog://?logperror=yes"
+    unseen = "the service connects in ways that cannot be looked at"
+    delivery = await AppriseChannel(url, Text("t"), Text(CANARY), allow_private=False).deliver(lease(ADA))
+    assert delivery == Delivery(Outcome.FAILED, FailureReason.BLOCKED_ADDRESS, unseen)
+    assert CANARY not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("family", "way"),
+    [
+        (socket.AF_INET, lambda _: subprocess.run(["true"], check=True)),
+        (socket.AF_INET, lambda _: os.posix_spawn("/bin/true", ["true"], {})),
+        (socket.AF_INET, lambda one: one.sendmsg([b"x"], (), 0, ("127.0.0.1", 9))),
+        (socket.AF_INET, lambda one: one.connect_ex(("127.0.0.1", 9))),
+        (socket.AF_UNIX, lambda one: one.connect("/run/some.sock")),
+    ],
+    ids=["process", "spawned", "message", "connect_ex", "unix"],
+)
+async def test_apprise_has_no_way_around(
+    receiver: Destination,
+    monkeypatch: pytest.MonkeyPatch,
+    family: socket.AddressFamily,
+    way: Callable[[socket.socket], object],
+) -> None:
+    channel = apprise(receiver, allow_private=False)
+
+    def notify(**_: str) -> bool:
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            way(one)
+        return True
+
+    monkeypatch.setattr(channel._service, "notify", notify)
+    delivery = await channel.deliver(lease(ADA))
+    assert (delivery.outcome, delivery.reason) == (Outcome.FAILED, FailureReason.BLOCKED_ADDRESS)
+
+
+async def test_a_service_that_is_let_go_of_connects_no_more(receiver: Destination) -> None:
+    session = {"AccessToken": "t", "User": {"Id": "u"}, "Id": "s"}
+    receiver.answer = lambda: web.json_response(session if len(receiver.paths) == 1 else [])
+    url = receiver.url.replace("http://", "emby://user:pass@").removesuffix(f"/{CANARY}")
+    channel = AppriseChannel(url, Text("t"), Text("x"), allow_private=True)
+    assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
+    assert receiver.paths == ["/Users/AuthenticateByName", "/Sessions"]
+    del channel
+    gc.collect()
+    await apprise(receiver, allow_private=True).deliver(lease(ADA))
+    assert receiver.paths == ["/Users/AuthenticateByName", "/Sessions", f"/{CANARY}"]
 
 
 async def test_what_apprise_cannot_deliver_is_tried_again(

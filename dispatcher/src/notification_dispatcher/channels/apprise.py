@@ -1,7 +1,8 @@
 """The Apprise channel: any service that Apprise knows. Made by `registry`, and imported where there is one.
 
-Apprise blocks, and makes its own connections: it runs in threads of its own, and what they connect to is looked at by
-an audit hook, the one place that every connection passes. Source: PEP 578.
+Apprise blocks, and makes its own connections: it runs in threads of its own, and what they connect or send to is looked
+at by an audit hook, the one place that all of Python's sockets pass. What it cannot see is refused: processes, and
+services that connect in C or in other threads. Source: PEP 578.
 """
 
 from __future__ import annotations
@@ -25,6 +26,18 @@ from notification_dispatcher.metric_names import FailureReason
 
 _THREADS = 8
 _ADDRESS_PARTS = 2
+_TO_AN_ADDRESS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_PROCESSES = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"})
+_OUT_OF_SIGHT = frozenset(
+    {"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "syslog", "windows", "xmpp", "xmpps"}
+)
+"""Schemes of the machine's own services, and of the one that connects in a thread of its own.
+
+They are there where what they need is installed.
+"""
+_NO_NETWORK = "the destination is not on the network"
+_UNSEEN = "the service connects in ways that cannot be looked at"
+_PRIVATE = "the destination is on a private address"
 
 # Both tell URLs, which are credentials: it of what it does, the other of what it repeats.
 for _name in ("apprise", "urllib3"):
@@ -35,7 +48,8 @@ class _Guard(threading.local):
     """What a thread may connect to."""
 
     public_only = False
-    blocked = False
+    blocked = ""
+    """Why something was."""
 
 
 _guard = _Guard()
@@ -43,20 +57,29 @@ _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="apprise")
 
 
 def _look(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "socket.connect" or not _guard.public_only:
+    if event in _TO_AN_ADDRESS and _guard.public_only:
+        why = _objection(arguments[1])
+    elif event in _PROCESSES and _guard.public_only:
+        why = _UNSEEN
+    else:
         return
-    address = arguments[1]
+    if why:
+        _guard.blocked = why
+        raise BlockedAddressError(why)
+
+
+def _objection(address: Any) -> str:
+    """Why an address may not be reached, or nothing."""
+    if address is None:
+        # A message on a socket that is connected: it was looked at then.
+        return ""
     if not isinstance(address, tuple) or len(address) < _ADDRESS_PARTS:
-        _guard.blocked = True
-        raise BlockedAddressError("the destination is not on the network")
+        return _NO_NETWORK
     try:
-        public = is_public(ipaddress.ip_address(str(address[0]).partition("%")[0]))
+        return "" if is_public(ipaddress.ip_address(str(address[0]).partition("%")[0])) else _PRIVATE
     except ValueError:
         # A name: the C library resolves it, and nobody could look at what it finds.
-        public = False
-    if not public:
-        _guard.blocked = True
-        raise BlockedAddressError("the destination is on a private address")
+        return _PRIVATE
 
 
 sys.addaudithook(_look)
@@ -70,6 +93,7 @@ class AppriseChannel:
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
             raise ValueError("not a URL that Apprise knows")
+        _take_finalizers(type(service))
         self._service = service
         self._title = title
         self._text = text
@@ -84,7 +108,9 @@ class AppriseChannel:
         return await asyncio.get_running_loop().run_in_executor(_threads, self._notify, title, text)
 
     def _notify(self, title: str, text: str) -> Delivery:
-        _guard.public_only, _guard.blocked = not self._allow_private, False
+        if self._service.schema in _OUT_OF_SIGHT and not self._allow_private:
+            return Delivery(Outcome.FAILED, FailureReason.BLOCKED_ADDRESS, _UNSEEN)
+        _guard.public_only, _guard.blocked = not self._allow_private, ""
         try:
             if self._service.notify(body=text, title=title):
                 return DELIVERED
@@ -95,5 +121,12 @@ class AppriseChannel:
         finally:
             _guard.public_only = False
         if _guard.blocked:
-            return Delivery(Outcome.FAILED, FailureReason.BLOCKED_ADDRESS, "the destination is on a private address")
+            return Delivery(Outcome.FAILED, FailureReason.BLOCKED_ADDRESS, _guard.blocked)
         return Delivery(Outcome.RETRY, FailureReason.UNKNOWN, detail)
+
+
+def _take_finalizers(service: type) -> None:
+    """Some log out when they are collected: in any thread, where nobody looks at the address and nothing may block."""
+    for kind in service.__mro__:
+        if "__del__" in vars(kind):
+            delattr(kind, "__del__")
