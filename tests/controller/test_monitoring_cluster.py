@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster, install_prometheus_crds
-from tests.controller.pipelines import apply, condition, eventually, events, get, manifest, ready, slack_secret
+from tests.controller.pipelines import apply, condition, events, eventually, get, manifest, ready, slack_secret
 from tests.operator_process import OperatorProcess
 
 RULES = "customresourcedefinition/prometheusrules.monitoring.coreos.com"
