@@ -15,7 +15,7 @@ from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.errors import QueueError, QueueInUseError, QueueSchemaError, QueueUnavailableError
 from notification_dispatcher.job import Job, Rank, Settlement, Settling
 from notification_dispatcher.queues import migrations, sql
-from notification_dispatcher.queues.base import Counts, DeadFilter, Limits, Overflow, Verdict
+from notification_dispatcher.queues.base import Counts, DeadFilter, DeadLimits, Limits, Overflow, Verdict
 from notification_dispatcher.queues.sqlite import SqliteQueue
 
 LIMITS = Limits(1_000_000, Overflow.EVICT_OLDEST, 60_000)
@@ -189,6 +189,11 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
         ]
         with pytest.raises(QueueUnavailableError, match="full"):
             await queue.enqueue(large, LIMITS)
+        # What only reads may well work: that makes room for nobody.
+        await queue.oldest_due_ms()
+        await queue.report("before")
+        await queue.tidy(DeadLimits(0, 0))
+        assert (await queue.enqueue([job("before", clock)], LIMITS)).verdicts == [Verdict.DEDUPLICATED]
         assert [queue.available, queue.counts()] == [False, Counts(ready=1, scheduled=0, running=0, dead=0)]
         await queue._writer.do(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
         assert (await queue.enqueue(large, LIMITS)).verdicts == [Verdict.QUEUED] * 20

@@ -194,11 +194,11 @@ class SqliteQueue:
     async def probe(self) -> None:
         """Try whether it can store."""
         # The same number again: nothing changes, and a page of the file is written all the same.
-        await self._running.do(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}"))
+        await self._running.do(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}"), writes=True)
 
     @property
     def available(self) -> bool:
-        """Whether the last transaction was committed."""
+        """Whether it could store when it last had something to."""
         return self._writer is not None and self._writer.available
 
     @property

@@ -25,6 +25,7 @@ _FAILURES = (sqlite3.Error, MemoryError)
 class _Work(NamedTuple):
     run: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
+    writes: bool
 
 
 class GroupCommitWriter:
@@ -41,19 +42,20 @@ class GroupCommitWriter:
         self._waiting: SimpleQueue[_Work | None] = SimpleQueue()
         self._closed = False
         self.available = True
-        """Whether the last transaction was committed."""
+        """Whether the last transaction that had something to write was committed, and none failed since."""
         self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._thread.start()
 
-    async def do(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def do(self, run: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         """Run a function inside a transaction; its result is returned when that is on disk.
 
-        Raises QueueUnavailableError when it could not be committed: then nothing of it is.
+        `writes` says that it writes, though no row changes. Raises QueueUnavailableError when it could not be
+        committed: then nothing of it is.
         """
         if self._closed:
             raise QueueUnavailableError("the queue is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Work(run, future))
+        self._waiting.put(_Work(run, future, writes))
         # Whoever stops waiting must not undo what others in the group wait for.
         return await asyncio.shield(future)
 
@@ -84,7 +86,7 @@ class GroupCommitWriter:
         return group, True
 
     def _commit(self, group: Sequence[_Work]) -> None:
-        ran = 0
+        ran, changes = 0, self._connection.total_changes
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = []
@@ -103,7 +105,9 @@ class GroupCommitWriter:
             self._tell([(work.future, None, _explained(error)) for work in group])
         else:
             self._committed()
-            self.available = True
+            # A transaction without a change reaches no disk: it says nothing of one that is full or broken.
+            if self._connection.total_changes != changes or any(work.writes for work in group):
+                self.available = True
             self._tell([(work.future, result, None) for work, result in zip(group, results, strict=True)])
 
     def _roll_back(self) -> None:
