@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,22 @@ def test_a_list_of_secrets_is_the_only_right_that_can_be_added_and_rights_can_be
     assert only(helm.objects({"rbac": {"listSecrets": True}}), "ClusterRole")["rules"] == [*rules(WITH_PIPELINES), LIST]
     kinds = {one["kind"] for one in helm.objects({"rbac": {"create": False, "aggregate": False}})}
     assert not {kind for kind in kinds if "Role" in kind}
+
+
+@pytest.mark.parametrize(
+    ("version", "values", "warns"),
+    [("v1.33.4", (), True), ("v1.33.4", ("--set", "rbac.listSecrets=true"), False), ("v1.34.0-rc.1", (), False)],
+)
+def test_who_must_let_it_list_secrets_is_told(
+    helm: Helm, tmp_path: Path, version: str, values: tuple[str, ...], warns: bool
+) -> None:
+    # Only `template` takes a version of Kubernetes, and it shows no notes: here they are an object's.
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    notes = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "_notes.tpl").write_text(f'{{{{- define "notes" }}}}{notes}{{{{ end }}}}')
+    (chart / "templates" / "notes.yaml").write_text('told: {{ include "notes" . | quote }}')
+    shown = helm.run("template", NAME, chart, "--show-only", "templates/notes.yaml", "--kube-version", version, *values)
+    assert ("no pipeline becomes ready. Set rbac.listSecrets=true." in shown) is warns
 
 
 def test_the_operator_knows_every_argument_and_by_default_gives_pipelines_its_own_default_image(helm: Helm) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from notification_operator import crd
 from tests.cluster import Cluster
@@ -21,6 +24,14 @@ each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 def built(cluster: Cluster, overlay: str) -> str:
     return cluster.run_kubectl("kustomize", FOLDER / "overlays" / overlay)
+
+
+def with_component(cluster: Cluster, overlay: str, component: str, folder: Path) -> str:
+    """What an overlay of somebody's own makes of one, with a component."""
+    parts = {"resources": FOLDER / "overlays" / overlay, "components": FOLDER / "components" / component}
+    own = {kind: [os.path.relpath(path, folder)] for kind, path in parts.items()}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own))
+    return cluster.run_kubectl("kustomize", folder)
 
 
 def by_name(objects: list[Object]) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -42,6 +53,16 @@ def test_its_objects_are_the_charts_in_a_restricted_namespace(platform: Cluster,
     assert [one for one in objects if one["kind"] == _DEFINITION] == [crd.definition()]
     rest = [one for one in objects if one["kind"] not in {"Namespace", _DEFINITION}]
     assert by_name(rest) == by_name(helm.objects({**OVERLAYS[overlay], "crds": {"install": False}}))
+
+
+@each_overlay
+def test_with_the_component_it_may_list_secrets_as_with_the_charts_value(
+    platform: Cluster, helm: Helm, overlay: str, tmp_path: Path
+) -> None:
+    objects = parsed(with_component(platform, overlay, "list-secrets", tmp_path))
+    rest = [one for one in objects if one["kind"] not in {"Namespace", _DEFINITION}]
+    values = {**OVERLAYS[overlay], "crds": {"install": False}, "rbac": {"listSecrets": True}}
+    assert by_name(rest) == by_name(helm.objects(values))
 
 
 @each_overlay
