@@ -47,7 +47,7 @@ def account(cluster: Cluster, namespace: str, name: str, folder: Path) -> Accoun
 
 
 def _of_image() -> dict[str, str]:
-    return dict(re.findall(r"^ +(MALLOC_\w+)=(\S+)", _DOCKERFILE.read_text(), re.MULTILINE))
+    return dict(re.findall(r"^ENV (MALLOC_\w+)=(\S+)", _DOCKERFILE.read_text(), re.MULTILINE))
 
 
 def main() -> None:

@@ -39,11 +39,11 @@ def test_runs_as_nobody_in_particular_without_a_shell(name: str) -> None:
 
 @each_image
 def test_the_two_recipes_differ_in_the_process_alone(name: str) -> None:
-    common = recipe(name).replace(name, "NAME")
-    common = re.sub(r'description="[^"]*"|EXPOSE \d+|The NAME|an? NAME', "", common)
+    # How the operator's many connections take memory is its own.
+    own = re.compile(r'description="[^"]*"|EXPOSE \d+|The NAME|an? NAME|# .*\nENV MALLOC_\w+=\d+\n')
+    common = own.sub("", recipe(name).replace(name, "NAME"))
     other = "dispatcher" if name == "operator" else "operator"
-    theirs = recipe(other).replace(other, "NAME")
-    theirs = re.sub(r'description="[^"]*"|EXPOSE \d+|The NAME|an? NAME', "", theirs)
+    theirs = own.sub("", recipe(other).replace(other, "NAME"))
     # Both bring the folders of both processes into the build.
     folders = re.compile(r"^COPY (operator|dispatcher|NAME) .*$", re.MULTILINE)
     assert folders.sub("", common) == folders.sub("", theirs)

@@ -87,9 +87,15 @@ async def test_killed_at_each_point(tmp_path: Path, point: str) -> None:
 
 @pytest.mark.timeout(900)
 async def test_killed_two_hundred_times(tmp_path: Path) -> None:
-    dice = random.Random(SEED)
-    crashes = 200
-    async with load(tmp_path, dice) as run:
+    # Two dispatchers, each with a queue, senders and a receiver of its own: half the time for as many crashes.
+    async with asyncio.TaskGroup() as group:
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+            group.create_task(_killed(tmp_path / name, random.Random(f"{SEED} {name}"), crashes=100), name=name)
+
+
+async def _killed(folder: Path, dice: random.Random, crashes: int) -> None:
+    async with load(folder, dice) as run:
         await run.process.end(signal.SIGKILL)
         async with run.sending(200):
             for _ in range(crashes):
@@ -103,7 +109,7 @@ async def test_killed_two_hundred_times(tmp_path: Path) -> None:
             await run.process.start()
         scrape = await run.drained()
         assert scrape.total(names.DEAD_JOBS) == 0
-        assert len(run.ledger.acknowledged) > 1000
+        assert len(run.ledger.acknowledged) > 500
         run.ledger.check(crashes)
 
 
