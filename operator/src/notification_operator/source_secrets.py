@@ -55,17 +55,18 @@ class SourceSecrets:
         self._metrics = metrics
         self._changed = changed
         self._watched: dict[SecretName, _Watched] = {}
+        self._needed: dict[Key, frozenset[str]] = {}
+        """By reader, so that what one of them needs no more is found without a look at all others'."""
 
     def need(self, reader: Key, names: set[str]) -> None:
         """Say which Secrets of its namespace a pipeline reads from now on: all others are let go."""
-        for name in names:
+        before = self._needed.pop(reader, frozenset())
+        if names:
+            self._needed[reader] = frozenset(names)
+        for name in names - before:
             self._watch((reader.namespace, name)).readers.add(reader)
-        for secret, watched in list(self._watched.items()):
-            if reader in watched.readers and secret[1] not in names:
-                watched.readers.discard(reader)
-                if not watched.readers:
-                    watched.task.cancel()
-                    del self._watched[secret]
+        for name in before - names:
+            self._let_go(reader, (reader.namespace, name))
 
     async def read(self, namespace: str, name: str) -> Reading:
         """The Secret; what it last held while it cannot be read.
@@ -87,6 +88,13 @@ class SourceSecrets:
         if failure is None:
             return Reading(None)
         raise failure if forbidden else RetryLater(f"the Secret {name} could not be read yet")
+
+    def _let_go(self, reader: Key, secret: SecretName) -> None:
+        watched = self._watched[secret]
+        watched.readers.discard(reader)
+        if not watched.readers:
+            watched.task.cancel()
+            del self._watched[secret]
 
     def _watch(self, secret: SecretName) -> _Watched:
         if secret not in self._watched:
