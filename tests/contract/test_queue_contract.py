@@ -197,6 +197,21 @@ async def test_no_job_takes_the_place_of_a_more_important_one(queue: JobQueue, c
     assert await caller.claim() == ["high"]
 
 
+async def test_what_waits_above_the_capacity_gives_way_to_nothing_less_important(
+    queue: JobQueue, caller: Caller
+) -> None:
+    await caller.put(*(caller.job(f"high{number}", Rank.HIGH) for number in range(5)))
+    await caller.put(caller.job("low", Rank.LOW), caller.job("low-too", Rank.LOW))
+    limits = Limits(3, Overflow.EVICT_OLDEST, WINDOW_MS)
+    admission = await queue.enqueue([caller.job("new", Rank.LOW)], limits)
+    assert admission.verdicts == [Verdict.QUEUED]
+    assert [job.id for job in admission.evicted] == ["low", "low-too"]
+    assert queue.counts().depth == 6
+    admission = await queue.enqueue([caller.job("important", Rank.HIGH)], limits)
+    assert [job.id for job in admission.evicted] == ["new", "high0", "high1", "high2"]
+    assert await caller.claim() == ["high3", "high4", "important"]
+
+
 async def test_what_waits_for_later_can_be_evicted_too(queue: JobQueue, caller: Caller) -> None:
     limits = Limits(1, Overflow.EVICT_OLDEST, WINDOW_MS)
     await caller.put(caller.job("later", due_in=10), limits=limits)

@@ -109,7 +109,7 @@ class Admitting:
             return Verdict.DEDUPLICATED
         if job.dedup_key != job.id:
             self._store(sql.note_ids, [self._id_note(job)])
-        self._make_room(seq)
+        self._make_room(job, seq)
         return Verdict.QUEUED
 
     @property
@@ -136,10 +136,13 @@ class Admitting:
         self._counts[values[2]] += 1
         return cursor.lastrowid
 
-    def _make_room(self, newest: int) -> None:
-        """Evict until what waits is within the capacity, which may have been lowered."""
+    def _make_room(self, newest: Job, newest_seq: int) -> None:
+        """Evict what is no more important until the rest is within the capacity, which may have been lowered."""
         while self._limits.overflow is Overflow.EVICT_OLDEST and self._waiting > self._limits.capacity:
-            seq, job_id, job_type, state, _rank, _since, key = self._execute(sql.VICTIM, {"newest": newest}).fetchone()
+            victim = self._execute(sql.VICTIM, {"newest": newest_seq}).fetchone()
+            seq, job_id, job_type, state, rank, _since, key = victim
+            if rank < newest.rank:
+                return
             self._execute(sql.DELETE, (seq,))
             self._execute(sql.FORGET, (key, job_id))
             self._counts[state] -= 1

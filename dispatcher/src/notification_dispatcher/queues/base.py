@@ -6,7 +6,8 @@ Every engine keeps these promises, and `tests/contract` holds each of them to it
 - Claims go by the time a job became due, moved by its priority's head start (`job.HEAD_START_MS`).
 - No new job is let in beyond the capacity. When the queue is full and its overflow is `evict-oldest`, the lowest
   priority that waits gives way, and among it the job that has been due longest; a job never takes the place of a more
-  important one, but is rejected itself. Jobs that come back for another attempt are always taken.
+  important one, but is rejected itself. Jobs that come back for another attempt are always taken: of those that wait
+  above the capacity, as many give way to the next new job as are no more important than it.
 - A key that was queued within the window is not queued again, across restarts; an evicted job's key is forgotten, since
   nothing will come of it. A job whose id still waits or runs is not queued again either, whatever the window.
 - A request that comes with a receipt is stored together with its answer, and told that answer when it comes again.

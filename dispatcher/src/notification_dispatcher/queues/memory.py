@@ -189,7 +189,11 @@ class MemoryQueue:
         if previous is not None:
             self._remove(previous)
         self._remembered.note(job.dedup_key, job.id, now + limits.dedup_window_ms)
-        while limits.overflow is Overflow.EVICT_OLDEST and self.counts().depth >= limits.capacity:
+        while (
+            limits.overflow is Overflow.EVICT_OLDEST
+            and self.counts().depth >= limits.capacity
+            and self._victim()[0] >= job.rank
+        ):
             evicted.append(self._evict())
         self._insert(job, now)
         return Verdict.QUEUED

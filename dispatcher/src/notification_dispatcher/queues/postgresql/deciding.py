@@ -71,24 +71,25 @@ class Deciding:
     def _admit(self, job: Job, limits: Limits, evicted: list[Named]) -> Verdict:
         if job.dedup_key in self._noted:
             return Verdict.DEDUPLICATED
-        if self._waiting >= limits.capacity and not self._room_for(job, limits):
+        if self._waiting >= limits.capacity and self._victim_for(job, limits) is None:
             return Verdict.REJECTED
         present = self._present.get(job.id)
         if present is not None and present != State.DEAD:
             return Verdict.DEDUPLICATED
         if present is not None:
             self.unburied.append(job.id)
-        if limits.overflow is Overflow.EVICT_OLDEST:
-            while self._waiting >= limits.capacity and (victim := self._next_victim()) is not None:
-                evicted.append(self._evict(victim))
+        while self._waiting >= limits.capacity and (victim := self._victim_for(job, limits)) is not None:
+            evicted.append(self._evict(victim))
         self._store(job, self._now_ms + limits.dedup_window_ms)
         return Verdict.QUEUED
 
-    def _room_for(self, job: Job, limits: Limits) -> bool:
+    def _victim_for(self, job: Job, limits: Limits) -> Waiting | None:
+        """Who gives way to it: nobody who is more important."""
         if limits.overflow is Overflow.REJECT:
-            return False
-        victim = self._next_victim()
-        return victim is not None and -victim.importance >= job.rank
+            return None
+        first = [heap[0] for heap in (self._stored_victims, self._new_victims) if heap]
+        victim = min(first, default=None)
+        return None if victim is None or -victim.importance < job.rank else victim
 
     def _store(self, job: Job, until_ms: int) -> None:
         accepted, due = job.accepted_ms, job.due_ms
@@ -106,10 +107,6 @@ class Deciding:
         self._seq += 1
         waiting = Waiting(-job.rank, due, self._seq, job.id, job.type, state, job.dedup_key)
         heapq.heappush(self._new_victims, waiting)
-
-    def _next_victim(self) -> Waiting | None:
-        first = [heap[0] for heap in (self._stored_victims, self._new_victims) if heap]
-        return min(first, default=None)
 
     def _evict(self, victim: Waiting) -> Named:
         if self._stored_victims and victim is self._stored_victims[0]:
