@@ -290,6 +290,17 @@ async def test_what_runs_often_uses_an_index(tmp_path: Path, statement: str) -> 
         assert not [step for step in steps if step.startswith("SCAN") and "USING" not in step], plan
 
 
+async def test_large_batches_leave_no_more_notes_than_those_of_the_window(tmp_path: Path) -> None:
+    clock, size = VirtualClock(), 1000
+    async with opened(tmp_path / "queue.db", clock) as queue:
+        assert queue._writer is not None
+        for batch in range(4):
+            jobs = [job(f"j{batch}-{number}", clock) for number in range(size)]
+            await queue.enqueue([msgspec.structs.replace(one, dedup_key=f"k-{one.id}") for one in jobs], LIMITS)
+            clock.advance(LIMITS.dedup_window_ms / 1000)
+        assert await queue._writer.do(lambda one: one.execute("SELECT count(*) FROM dedup").fetchone()) == (2 * size,)
+
+
 async def test_a_full_queue_of_many_evicts_fast(tmp_path: Path) -> None:
     clock, capacity = VirtualClock(), 20_000
     async with opened(tmp_path / "queue.db", clock) as queue:

@@ -16,6 +16,7 @@ from notification_dispatcher.queues.base import Admission, Limits, Named, Overfl
 
 _encode = msgspec.json.encode
 
+_FORGOTTEN = 1000
 _SIZES = (64, 16, 4, 1)
 """So many rows a statement has: few statements for any number of rows, and few of them to be kept prepared."""
 
@@ -33,7 +34,8 @@ class Admitting:
 
     def admit(self, jobs: Sequence[Job], receipt: Receipt | None) -> Admission:
         """Decide about each job, in order; about none when the request was answered before."""
-        self._execute(sql.FORGET_OLD, (self._now_ms,))
+        # A job leaves up to two notes: more are forgotten than it writes, or they would become ever more.
+        self._execute(sql.FORGET_OLD, (self._now_ms, max(_FORGOTTEN, 3 * len(jobs))))
         if receipt is None:
             return self._decide(jobs)
         self._execute(sql.FORGET_REQUESTS, (self._now_ms,))
