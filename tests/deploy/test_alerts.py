@@ -29,9 +29,9 @@ each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
 @cache
-def groups(runbook_url: str = "", disabled: Sequence[str] = ()) -> Groups:
+def groups(runbook_url: str = "", disabled: Sequence[str] = (), *, scraped: bool = True) -> Groups:
     wanted = {"enabled": True, "runbookURL": runbook_url, "disabled": list(disabled)}
-    objects = Helm().objects({"monitoring": {"prometheusRule": wanted}})
+    objects = Helm().objects({"monitoring": {"prometheusRule": wanted, "serviceMonitor": {"enabled": scraped}}})
     found: Groups = next(one for one in objects if one["kind"] == "PrometheusRule")["spec"]["groups"]
     return found
 
@@ -75,6 +75,12 @@ def test_each_can_be_left_out_and_leads_to_its_page(helm: Helm) -> None:
     assert linked == {name: f"https://runbooks.example.com/{page_of(name)}.md" for name in names}
     left = [rule["alert"] for group in groups(disabled=(names[0], names[3])) for rule in group["rules"]]
     assert left == [name for name in names if name not in {names[0], names[3]}]
+
+
+def test_where_nothing_scrapes_it_nothing_says_that_it_is_down(helm: Helm) -> None:
+    names = [rule["alert"] for rule in rules()]
+    left = [rule["alert"] for group in groups(scraped=False) for rule in group["rules"]]
+    assert left == [name for name in names if name != "NotificationOperatorDown"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ dead operator can't count is asked of `up`; what only the one that works counts 
 */}}
 {{- define "notification-operator.alerts" -}}
 {{- $own := printf "namespace=%q,job=%q" .Release.Namespace (include "notification-operator.fullname" .) }}
+{{- /* Without a scrape by this release it would fire for as long as the release is there. */}}
+{{- if .Values.monitoring.serviceMonitor.enabled }}
 - alert: NotificationOperatorDown
   expr: absent(up{ {{- $own -}} } == 1)
   for: 5m
@@ -13,6 +15,7 @@ dead operator can't count is asked of `up`; what only the one that works counts 
     description: >-
       Prometheus has reached no operator for 5 minutes. Dispatchers go on delivering as they are; changes of pipelines
       and of their Secrets wait.
+{{- end }}
 - alert: NotificationOperatorNotLeading
   expr: sum by (namespace) (notification_operator_leader{ {{- $own -}} }) == 0
   for: 2m
