@@ -158,6 +158,20 @@ async def test_the_key_decides_not_the_id(caller: Caller) -> None:
     assert await caller.put(*jobs) == [Verdict.QUEUED, Verdict.DEDUPLICATED, Verdict.QUEUED]
 
 
+async def test_an_id_that_comes_again_under_another_key_is_known_still(queue: JobQueue, caller: Caller) -> None:
+    assert await caller.put(caller.job("a", key="k")) == [Verdict.QUEUED]
+    assert await caller.put(caller.job("a", key="other")) == [Verdict.DEDUPLICATED]
+    await queue.settle([end(lease) for lease in await queue.claim(1)])
+    report = await queue.report("a")
+    assert report is not None
+    assert report.state is JobState.PROCESSED
+    # Nothing came of the other key, so it is free.
+    assert await caller.put(caller.job("b", key="k"), caller.job("c", key="other")) == [
+        Verdict.DEDUPLICATED,
+        Verdict.QUEUED,
+    ]
+
+
 async def test_a_dead_letter_makes_way_for_a_new_job_of_its_id(
     queue: JobQueue, caller: Caller, clock: VirtualClock
 ) -> None:

@@ -107,7 +107,8 @@ class Admitting:
             return Verdict.DEDUPLICATED
         seq = self._insert(job)
         if seq is None:
-            self._execute(sql.FORGET, (job.dedup_key, job.id))
+            # Its id is noted for the job that is there.
+            self._execute(sql.FORGET_KEY, (job.dedup_key, job.id))
             return Verdict.DEDUPLICATED
         if job.dedup_key != job.id:
             self._store(sql.note_ids, [self._id_note(job)])

@@ -49,6 +49,7 @@ def _rows(count: int, columns: str) -> str:
 UNBURY = f"DELETE FROM job WHERE id = ? AND state = {State.DEAD}"  # noqa: S608
 REMEMBERED = "SELECT 1 FROM dedup WHERE key = ? AND until_ms > ?"
 FORGET = "DELETE FROM dedup WHERE key IN (?1, char(0) || ?2) AND job_id = ?2"
+FORGET_KEY = "DELETE FROM dedup WHERE key = ? AND job_id = ?"
 FORGET_OLD = "DELETE FROM dedup WHERE key IN (SELECT key FROM dedup WHERE until_ms <= ? LIMIT ?)"
 RECALL = "SELECT fingerprint, answer FROM request WHERE key = ? AND until_ms > ?"
 RECORD = "INSERT OR REPLACE INTO request (key, fingerprint, answer, until_ms) VALUES (?, ?, ?, ?)"
