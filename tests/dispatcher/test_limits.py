@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 
 import pytest
@@ -47,6 +48,41 @@ def test_a_quiet_time_saves_up_no_more_than_the_burst() -> None:
     limit = RateLimit(10, 5)
     limit.reserve("a", 100.0)
     assert sum(limit.reserve(f"j{number}", 200.0) <= 200.0 for number in range(20)) == 5
+
+
+def test_the_place_of_one_that_does_not_come_back_is_taken_by_another() -> None:
+    limit = RateLimit(10, 1)
+    for number in range(10):
+        limit.reserve(f"j{number}", 100.0)
+    limit.start("j0")
+    assert limit.reserve("a", 100.55) == pytest.approx(101.0), "j1 may be on its way still"
+    assert limit.reserve("b", 100.65) <= 100.65
+    assert limit.reserve("c", 100.65) == pytest.approx(101.1), "one place is for one"
+    assert limit.reserve("b", 100.7) <= 100.7, "it is kept for it"
+    limit.start("b")
+    assert limit.reserve("j1", 100.75) <= 100.75, "that of j2, in turn"
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 8])
+def test_dispatchers_that_share_their_jobs_have_the_rate_of_all_of_them(replicas: int) -> None:
+    dice = random.Random(1)
+    limits = [RateLimit(20, 1) for _ in range(replicas)]
+    waiting = [(100.0, f"j{number}") for number in range(20 * replicas * 40)]
+    started = postponed = 0
+    for step in range(3000):
+        now = 100 + step / 100
+        while waiting[0][0] <= now:
+            _, name = heapq.heappop(waiting)
+            # Whoever claims it first: not the one, as a rule, that told it when to come back.
+            limit = dice.choice(limits)
+            if (turn := limit.reserve(name, now)) > now:
+                heapq.heappush(waiting, (turn, name))
+                postponed += 1
+                continue
+            limit.start(name)
+            started += 1
+    assert 0.9 <= started / (20 * replicas * 30) <= 1.01
+    assert postponed <= 20 * replicas * 40 * 1.2, "hardly one is sent away twice"
 
 
 def test_over_a_long_time_the_rate_is_what_was_asked_for() -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 _KEPT_SECONDS = 5.0
 """A place that is not taken in time is lost: else those of an outage would all be taken at once when it ends."""
+_LATE_SECONDS = 0.5
+"""A job that is not back by then may have gone to another dispatcher, as those of a shared queue do, and one that
+another had sent away takes its place: they share the places of all, and none goes unused while there is one to take
+it. Up to then it may be on its way, and would find itself at the end of the line."""
 
 _MOST_RESERVED = 100_000
 
@@ -23,31 +27,43 @@ class RateLimit:
         self._next = 0.0
         """When the next one would be on time at an even pace (the theoretical arrival time)."""
         self._reserved: dict[str, float] = {}
+        """Turns, in their order."""
+        self._taken: dict[str, float] = {}
+        """When places were taken over, in that order."""
 
     def reserve(self, name: str, now: float) -> float:
         """When this one's turn is; now or earlier: it may start. Asked again, it answers the same."""
-        turn = self._reserved.get(name)
-        if turn is not None and turn > now - _KEPT_SECONDS:
+        self._forget(now)
+        turn = self._reserved.get(name, self._taken.get(name))
+        if turn is not None:
             return turn
+        if self._take_over(name, now):
+            return now
         even = max(self._next, now)
         turn = max(now, even - self._interval * (self.burst - 1))
         if turn > now and len(self._reserved) >= _MOST_RESERVED:
             # Too many to remember: it asks again when those ahead are through.
             return even
         self._next = even + self._interval
-        self._reserved.pop(name, None)
         self._reserved[name] = turn
-        self._forget(now)
         return turn
 
     def start(self, name: str) -> None:
         """It starts: its place is used."""
         self._reserved.pop(name, None)
+        self._taken.pop(name, None)
+
+    def _take_over(self, name: str, now: float) -> bool:
+        """Give it the first place in line, if whoever has that is late."""
+        first = next(iter(self._reserved), None)
+        if first is None or self._reserved[first] > now - _LATE_SECONDS:
+            return False
+        del self._reserved[first]
+        self._taken[name] = now
+        return True
 
     def _forget(self, now: float) -> None:
-        """Drop the first in line if their places are lost. They stand in the order of their turns."""
-        while self._reserved:
-            name = next(iter(self._reserved))
-            if self._reserved[name] > now - _KEPT_SECONDS:
-                return
-            del self._reserved[name]
+        """Drop the places that are lost: they are the first."""
+        for places in (self._reserved, self._taken):
+            while places and places[first := next(iter(places))] <= now - _KEPT_SECONDS:
+                del places[first]
