@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -36,6 +38,7 @@ from notification_dispatcher.errors import SettingsError
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.secret_values import mail_server, signing_keys
 from tests.dispatcher.destination import CANARY, Destination, lease, listening
+from tests.dispatcher.dispatcher_process import dispatcher
 
 ADA = b'{"student": "Ada", "email": "ada@example.com"}'
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -411,6 +414,69 @@ async def test_what_apprise_cannot_deliver_is_tried_again(
     delivery = await apprise(receiver, allow_private=True).deliver(lease(ADA))
     assert (delivery.outcome, delivery.reason) == (Outcome.RETRY, FailureReason.UNKNOWN)
     assert CANARY not in str(delivery) + "".join(capfd.readouterr())
+
+
+class Drip:
+    """A server that sends its answer a byte at a time, without end."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Semaphore(0)
+        self._writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self.asked.release()
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.url = f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.close()
+
+
+@pytest.fixture
+async def drip() -> AsyncIterator[Drip]:
+    made = Drip()
+    async with made.listening():
+        yield made
+
+
+async def test_a_service_that_drips_leaves_the_others_their_threads(receiver: Destination, drip: Drip) -> None:
+    sick = AppriseChannel(drip.url, Text("t"), Text("x"), allow_private=True)
+    tries = [asyncio.create_task(sick.deliver(lease(ADA))) for _ in range(9)]
+    for _ in range(8):
+        await asyncio.wait_for(drip.asked.acquire(), 10)
+    for one in tries:
+        one.cancel()
+    await asyncio.gather(*tries, return_exceptions=True)
+    async with asyncio.timeout(10):
+        assert (await apprise(receiver, allow_private=True).deliver(lease(ADA))).outcome is Outcome.DELIVERED
+
+
+async def test_a_service_that_drips_does_not_keep_the_process_from_ending(tmp_path: Path, drip: Drip) -> None:
+    routing = {
+        "channels": [
+            {"name": "chat", "apprise": {"urlSecretRef": {"name": "s", "key": "k"}, "allowPrivateAddresses": True}}
+        ]
+    }
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "chat.urlSecretRef").write_text(drip.url)
+    variables = {"NOTIFICATION_CONFIG_DIR": str(tmp_path / "settings"), "NOTIFICATION_DRAIN_TIMEOUT_MS": "100"}
+    async with dispatcher(tmp_path, routing, **variables) as process:
+        await process.post([{"type": "booking-created", "payload": {}}])
+        await asyncio.wait_for(drip.asked.acquire(), 10)
+        assert await process.end() == 0
 
 
 async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: HttpClient) -> None:

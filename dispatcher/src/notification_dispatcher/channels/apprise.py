@@ -8,11 +8,12 @@ services that connect in C or in other threads. Source: PEP 578.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import apprise
@@ -25,6 +26,8 @@ from notification_dispatcher.job import Lease
 from notification_dispatcher.metric_names import FailureReason
 
 _THREADS = 8
+"""Of each channel. One whose service drips stays busy though nobody waits for it any more: that is not to go on for
+ever, and not at the cost of other channels."""
 _ADDRESS_PARTS = 2
 _TO_AN_ADDRESS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _PROCESSES = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"})
@@ -53,7 +56,6 @@ class _Guard(threading.local):
 
 
 _guard = _Guard()
-_threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="apprise")
 
 
 def _look(event: str, arguments: tuple[Any, ...]) -> None:
@@ -98,6 +100,7 @@ class AppriseChannel:
         self._title = title
         self._text = text
         self._allow_private = allow_private
+        self._room = asyncio.Semaphore(_THREADS)
 
     async def deliver(self, job: Lease) -> Delivery:
         """Have Apprise send it. It does not tell what went wrong: so it is tried again."""
@@ -105,7 +108,27 @@ class AppriseChannel:
             title, text = self._title.render(job), self._text.render(job)
         except TextError as error:
             return Delivery(Outcome.FAILED, FailureReason.TEMPLATE, str(error))
-        return await asyncio.get_running_loop().run_in_executor(_threads, self._notify, title, text)
+        return await self._in_thread(lambda: self._notify(title, text))
+
+    async def _in_thread(self, call: Callable[[], Delivery]) -> Delivery:
+        """Call it in a thread that the end of the process does not wait for, as it would for an executor's."""
+        await self._room.acquire()
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Delivery] = loop.create_future()
+
+        def end(delivery: Delivery) -> None:
+            self._room.release()
+            if not ended.done():
+                ended.set_result(delivery)
+
+        def run() -> None:
+            delivery = call()
+            # Where the loop is closed the process ends, and nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(end, delivery)
+
+        threading.Thread(target=run, name="apprise", daemon=True).start()
+        return await ended
 
     def _notify(self, title: str, text: str) -> Delivery:
         if self._service.schema in _OUT_OF_SIGHT and not self._allow_private:
