@@ -116,6 +116,13 @@ def test_it_opens_after_ten_failures_in_a_row() -> None:
     assert 1 <= one.wait(100.0) <= 1.25
 
 
+def test_a_service_that_tells_no_reason_can_be_down_too() -> None:
+    one = circuit()
+    for _ in range(10):
+        one.ended(Delivery(Outcome.RETRY, FailureReason.UNKNOWN, "the service did not take it"), 100.0)
+    assert one.open
+
+
 @pytest.mark.parametrize("answer", [DELIVERED, REFUSED])
 def test_an_answer_in_between_starts_the_count_again(answer: Delivery) -> None:
     one = circuit()

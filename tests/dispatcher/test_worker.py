@@ -142,6 +142,14 @@ async def test_a_channel_with_a_bug_harms_no_other_job(rig: Rig) -> None:
     assert [lease.id for lease in rig.crm.taken] == ["bad", "good", "bad"]
 
 
+async def test_a_bug_is_not_the_destinations(rig: Rig) -> None:
+    rig.crm.always = RuntimeError("a bug")
+    await rig.put(*(f"j{number}" for number in range(20)))
+    rig.start()
+    await rig.settle()
+    assert (len(rig.crm.taken), rig.scrape().total(names.CIRCUIT_OPEN)) == (20, 0)
+
+
 async def test_a_bug_that_stays_ends_in_the_dead_letters(rig: Rig) -> None:
     rig.crm.always = ZeroDivisionError("https://canary.example/secret")
     await rig.put("bad", job_type="instructor-rated")

@@ -139,6 +139,8 @@ class Attempts:
         except TimeoutError:
             delivery = timed_out(passage.route.timeout)
         except Exception as error:  # noqa: BLE001  a channel's fault is no other's
+            # The destination has no part in it.
+            self._leave(name, passage, None)
             delivery = _bug(error, lease)
         finally:
             self._leave(name, passage, delivery)

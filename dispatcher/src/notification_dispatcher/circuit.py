@@ -24,8 +24,10 @@ _DOWN = {
     FailureReason.CONNECTION,
     FailureReason.TLS,
     FailureReason.HTTP_5XX,
+    FailureReason.UNKNOWN,
 }
-"""What says that the destination is in trouble. A refusal does not: it answered."""
+"""What says that the destination is in trouble, or no more than that it failed, as Apprise does. A refusal does not: it
+answered."""
 
 
 class Circuit:
