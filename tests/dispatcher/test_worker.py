@@ -335,6 +335,29 @@ async def test_a_queue_that_fails_for_a_while_loses_nothing(rig: Rig, monkeypatc
     assert len(rig.crm.taken) == 1
 
 
+@pytest.mark.parametrize(("away", "processed"), [(3, 1), (60, 0)])
+async def test_on_stop_a_queue_that_is_away_is_waited_for_as_long_as_a_delivery(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, away: int, processed: int
+) -> None:
+    back = rig.clock.monotonic() + away
+    settle = rig.parts.queue.settle
+
+    async def failing(batch: list[Settlement]) -> Sequence[Lease]:
+        if rig.clock.monotonic() < back:
+            raise QueueUnavailableError("restarting")
+        return await settle(batch)
+
+    monkeypatch.setattr(rig.parts.queue, "settle", failing)
+    await rig.put("a")
+    working = rig.start(drain_seconds=5)
+    await rig.settle()
+    rig.parts.worker.stop()
+    await rig.settle()
+    assert (len(rig.crm.taken), working.done()) == (1, False)
+    await rig.pass_time(7)
+    assert (working.done(), rig.scrape().total(names.JOBS_TOTAL, result="processed")) == (True, processed)
+
+
 async def test_routes_of_the_moment_apply(rig: Rig) -> None:
     rig.crm.script = [AGAIN]
     await rig.put("a")

@@ -29,6 +29,8 @@ from notification_dispatcher.waiting import until_first
 logger = structlog.get_logger(__name__)
 
 _UNAVAILABLE_PAUSE_SECONDS = 1.0
+_LAST_TRIES_SECONDS = 1.0
+"""Beyond the drain, for what ended at its end: so long may a queue be away that is only restarted."""
 _AHEAD_SECONDS = 0.05
 _AHEAD_CLAIMS = 3
 """So much work is claimed ahead: for so long, or for as long as so many claims take; the next begins at half of it."""
@@ -67,6 +69,8 @@ class Worker:
         self._ended = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drained = False
+        self._give_up_at = 0.0
+        """Until then, in monotonic seconds, what has ended is settled after the drain."""
 
     @property
     def active(self) -> int:
@@ -91,6 +95,7 @@ class Worker:
             settler = group.create_task(self._settle_all(), name="settler")
             try:
                 await self._claim_all()
+                self._give_up_at = self._clock.monotonic() + drain_seconds + _LAST_TRIES_SECONDS
                 await self._drain(drain_seconds)
             finally:
                 # First, or a slot that is cancelled gives its job back and waits for the next.
@@ -235,7 +240,7 @@ class Worker:
                 lost = {(lease.holder, lease.seq) for lease in await self._queue.settle(batch)}
             except QueueUnavailableError as error:
                 logger.error("nothing can be settled", action="queue_unavailable", why=str(error))  # noqa: TRY400
-                if self._stopping.is_set():
+                if self._drained and self._clock.monotonic() >= self._give_up_at:
                     # They are leased again at the next start, and delivered again: at least once.
                     logger.error("given up", action="settling_abandoned", jobs=len(batch))  # noqa: TRY400
                     return []
