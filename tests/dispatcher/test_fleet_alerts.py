@@ -127,6 +127,18 @@ async def test_it_is_repeated_and_resolved_once(fleet: Fleet) -> None:
     assert fleet.told() == [firing, firing, resolved]
 
 
+async def test_a_clock_that_is_set_back_silences_nothing(fleet: Fleet) -> None:
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    fleet.board.now_ms -= 3_600_000
+    await fleet.pass_time(31)
+    fail(fleet.alerts[1], 1)
+    await fleet.pass_time(1)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)] * 2
+    await fleet.pass_time(120)
+    assert fleet.told()[2:] == [(Alert.FAILURE_SPIKE, Status.RESOLVED)]
+
+
 async def test_one_that_dies_takes_nothing_along(fleet: Fleet) -> None:
     fail(fleet.alerts[0], 20)
     await fleet.pass_time(1)

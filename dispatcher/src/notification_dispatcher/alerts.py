@@ -83,6 +83,11 @@ class _State:
     suppressed: int = 0
     occurrence: Occurrence = field(default_factory=Occurrence)
 
+    def not_after(self, now: float) -> None:
+        """Take what was later for now: the clock was set back, and nothing is to be silent until it is there again."""
+        self.since, self.last = min(self.since, now), min(self.last, now)
+        self.told = None if self.told is None else min(self.told, now)
+
 
 class _Memory(msgspec.Struct):
     """All that is remembered, in the form in which it is shared."""
@@ -131,6 +136,9 @@ class Alerts:
             memory = msgspec.json.decode(written, type=_Memory)
         except msgspec.DecodeError:
             memory = _Memory()
+        now = self._clock.monotonic()
+        for state in memory.states.values():
+            state.not_after(now)
         self._states = {alert: memory.states.get(alert.value, _State()) for alert in Alert}
         self._failures.go_on_from(memory.failures)
         self._drops.go_on_from(memory.drops)

@@ -31,9 +31,11 @@ class SlidingWindow:
         return self._begun, [(at, dict(counts)) for at, counts in self._slices]
 
     def go_on_from(self, written: WrittenWindow) -> None:
-        """Remember this, and nothing else."""
-        self._begun, slices = written
-        self._slices = deque((at, Counter(counts)) for at, counts in slices)
+        """Remember this, and nothing else. What is later than now is of a clock that was set back: it was now."""
+        now = self._clock.monotonic()
+        begun, slices = written
+        self._begun = min(begun, now)
+        self._slices = deque((min(at, now), Counter(counts)) for at, counts in slices)
         self._total = sum(counts.total() for _, counts in self._slices)
 
     def add(self, reason: str, window_ms: int) -> int:
