@@ -18,15 +18,13 @@ class Caller:
         self._clock = clock
 
     def job(self, name: str, rank: Rank = Rank.NORMAL, *, due_in: float = 0, key: str = "") -> Job:
-        now = self._clock.wall_ms()
         return Job(
             id=name,
             type="booking-created",
             payload=b'{"n": 1}',
             dedup_key=key or name,
             rank=rank,
-            accepted_ms=now,
-            due_ms=now + round(due_in * 1000),
+            due_ms=self._clock.wall_ms() + round(due_in * 1000) if due_in else 0,
         )
 
     async def put(self, *jobs: Job, limits: Limits = ROOMY) -> list[Verdict]:

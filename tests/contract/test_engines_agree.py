@@ -55,8 +55,7 @@ class Pair:
                     payload=b"{}",
                     dedup_key=self._dice.choice([name, f"k{self._dice.randrange(20)}"]),
                     rank=self._dice.choice(list(Rank)),
-                    accepted_ms=now,
-                    due_ms=now + self._dice.choice([0, 0, 0, 1000, 90_000]),
+                    due_ms=self._dice.choice([0, now, now - 5000, now + 1000, now + 90_000]),
                 )
             )
         limits = Limits(self._dice.choice([5, 12, 12, 1000]), self._dice.choice(list(Overflow)), 20_000)

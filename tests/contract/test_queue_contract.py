@@ -27,7 +27,6 @@ async def test_what_goes_in_comes_out_as_it_was(queue: JobQueue, caller: Caller,
         dedup_key="k",
         rank=Rank.HIGH,
         channels=("crm", "team"),
-        accepted_ms=clock.wall_ms(),
         due_ms=clock.wall_ms(),
     )
     assert await caller.put(job) == [Verdict.QUEUED]
@@ -89,6 +88,13 @@ async def test_a_scheduled_job_waits_for_its_time(queue: JobQueue, caller: Calle
     clock.advance(0.001)
     (lease,) = await queue.claim(1)
     assert lease.due_ms == clock.wall_ms()
+
+
+async def test_a_time_that_is_over_is_now(queue: JobQueue, caller: Caller, clock: VirtualClock) -> None:
+    await caller.put(caller.job("missed", due_in=-1800), caller.job("later", due_in=30))
+    (lease,) = await queue.claim(10)
+    assert (lease.id, lease.accepted_ms, lease.due_ms) == ("missed", clock.wall_ms(), clock.wall_ms())
+    assert abs(clock.monotonic() - lease.eligible_at) < 0.001, "it has not waited since"
 
 
 async def test_a_retry_waits_for_its_time_and_counts(queue: JobQueue, caller: Caller, clock: VirtualClock) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.app import make_app
+from notification_dispatcher.clock import VirtualClock, rfc3339
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Rank
+from notification_dispatcher.queues.memory import MemoryQueue
 from tests.dispatcher.http_caller import GOOD, calling, post, problem
 from tests.dispatcher.rig import ROUTING, Rig, rigged
 
@@ -62,6 +64,22 @@ async def test_what_an_item_says_reaches_the_queue(api: httpx.AsyncClient, rig: 
 async def test_priority_is_the_job_types_unless_given(api: httpx.AsyncClient, rig: Rig) -> None:
     await post(api, GOOD, {**GOOD, "type": "unlisted"}, {**GOOD, "priority": "Low"})
     assert [lease.rank for lease in await rig.parts.queue.claim(3)] == [Rank.HIGH, Rank.NORMAL, Rank.LOW]
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+async def test_when_a_job_is_due_is_told_by_the_queues_clock(tmp_path: Path, ahead: int) -> None:
+    queues = VirtualClock()
+    async with rigged(tmp_path, ROUTING, lambda _: MemoryQueue(queues)) as rig:
+        rig.clock.jump(ahead)
+        now = queues.wall_ms()
+        await rig.take(
+            {**GOOD, "id": "soon", "deliverAt": rfc3339(now + 1_800_000)},
+            {**GOOD, "id": "missed", "deliverAt": rfc3339(now - 1_800_000)},
+        )
+        (missed,) = await rig.parts.queue.claim(2)
+        assert (missed.id, missed.due_ms) == ("missed", now)
+        queues.advance(1800)
+        assert [lease.id for lease in await rig.parts.queue.claim(2)] == ["soon"]
 
 
 async def test_a_time_that_has_passed_is_now(api: httpx.AsyncClient, rig: Rig) -> None:

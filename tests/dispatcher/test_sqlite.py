@@ -22,8 +22,7 @@ LIMITS = Limits(1_000_000, Overflow.EVICT_OLDEST, 60_000)
 
 
 def job(name: str, clock: VirtualClock, due_in_ms: int = 0, rank: Rank = Rank.NORMAL) -> Job:
-    now = clock.wall_ms()
-    return Job(id=name, type="t", payload=b"{}", dedup_key=name, rank=rank, accepted_ms=now, due_ms=now + due_in_ms)
+    return Job(id=name, type="t", payload=b"{}", dedup_key=name, rank=rank, due_ms=clock.wall_ms() + due_in_ms)
 
 
 @asynccontextmanager
@@ -183,10 +182,7 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
         assert queue._writer is not None
         pages = await queue._writer.do(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
         await queue._writer.do(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
-        large = [
-            Job(id=f"l{number}", type="t", payload=b"x" * 5000, dedup_key=f"l{number}", accepted_ms=0, due_ms=0)
-            for number in range(20)
-        ]
+        large = [Job(id=f"l{number}", type="t", payload=b"x" * 5000, dedup_key=f"l{number}") for number in range(20)]
         with pytest.raises(QueueUnavailableError, match="full"):
             await queue.enqueue(large, LIMITS)
         # What only reads may well work: that makes room for nobody.

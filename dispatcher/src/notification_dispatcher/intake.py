@@ -170,7 +170,7 @@ class Intake:
         unknown = [name for name in item.channels or () if name not in self._in_force.channels]
         if unknown:
             raise _InvalidItemError(f"channels: there is no channel {unknown[0]}")
-        due = now if item.deliver_at is None else max(now, round(item.deliver_at.timestamp() * 1000))
+        due = 0 if item.deliver_at is None else round(item.deliver_at.timestamp() * 1000)
         if due > now + _FARTHEST_MS:
             raise _InvalidItemError("deliverAt: must be within a year")
         if item.traceparent is not None:
@@ -183,7 +183,6 @@ class Intake:
             dedup_key=item.dedup_key or job_id,
             rank=self._in_force.routes.of(item.type).rank if item.priority is None else RANKS[item.priority],
             channels=item.channels,
-            accepted_ms=now,
             due_ms=due,
             trace=trace,
         )

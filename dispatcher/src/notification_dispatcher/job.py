@@ -51,9 +51,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     rank: Rank = Rank.NORMAL
     channels: tuple[str, ...] | None = None
     """Channels that the caller chose; None leaves it to the job type."""
-    accepted_ms: int
-    due_ms: int
-    """When it may start: when it was accepted, or later. Milliseconds since 1970."""
+    due_ms: int = 0
+    """When it may start, in milliseconds since 1970; at once, when that is over. The queue's clock tells: whoever takes
+    jobs in may have another."""
     trace: str = ""
     """The caller's trace context, as JSON (`tracing`); empty where there is none."""
 

@@ -90,13 +90,11 @@ class Admitting:
 
     def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int, int]:
         channels = None if job.channels is None else _encode(job.channels).decode()
-        key, accepted, due = job.dedup_key, job.accepted_ms, job.due_ms
-        if due <= accepted:
-            # At once, whatever became of the clock since the caller looked at it.
-            accepted = due = self._now_ms
-        state = State.SCHEDULED if due > self._now_ms else State.READY
+        key, now = job.dedup_key, self._now_ms
+        due = max(now, job.due_ms)
+        state = State.SCHEDULED if due > now else State.READY
         # Plain numbers: sqlite3 looks for an adapter of anything else.
-        return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, accepted, due, due
+        return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, now, due, due
 
     def _admit(self, job: Job) -> Verdict:
         if self._waiting >= self._limits.capacity and not self._room_for(job):

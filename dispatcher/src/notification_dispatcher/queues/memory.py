@@ -199,10 +199,9 @@ class MemoryQueue:
         return Verdict.QUEUED
 
     def _insert(self, job: Job, now: int) -> None:
-        # At once means now, whatever became of the clock since the caller looked at it.
-        accepted, due = (job.accepted_ms, job.due_ms) if job.due_ms > job.accepted_ms else (now, now)
+        due = max(now, job.due_ms)
         state = State.SCHEDULED if due > now else State.READY
-        entry = Entry(job, self._next_seq, state, due, due, accepted)
+        entry = Entry(job, self._next_seq, state, due, due, now)
         self._next_seq += 1
         self._entries[entry.seq] = entry
         self._seqs[job.id] = entry.seq

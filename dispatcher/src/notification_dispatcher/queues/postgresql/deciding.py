@@ -92,12 +92,9 @@ class Deciding:
         return None if victim is None or -victim.importance < job.rank else victim
 
     def _store(self, job: Job, until_ms: int) -> None:
-        accepted, due = job.accepted_ms, job.due_ms
-        if due <= accepted:
-            # At once, whatever the caller's clock says.
-            accepted = due = self._now_ms
+        due = max(self._now_ms, job.due_ms)
         state = State.SCHEDULED if due > self._now_ms else State.READY
-        self.new[job.id] = New(job, state, accepted, due)
+        self.new[job.id] = New(job, state, self._now_ms, due)
         self._present[job.id] = state
         self._noted[job.dedup_key] = job.id
         self.notes[job.dedup_key] = (job.id, until_ms)
