@@ -117,6 +117,11 @@ class OperatorProcess:
             if any(f'verb="{verb}"' in line for verb in verbs)
         )
 
+    def reconciles(self) -> float:
+        """How many reconciliations it has brought to an end, whatever came of them."""
+        name = "notification_operator_reconciles_total{"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in self._metrics() if line.startswith(name))
+
     def refusals(self) -> list[str]:
         """Its requests that the API server forbade, as its metrics have them."""
         return [line for line in self._requests() if 'code="403"' in line]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from notification_operator import selection
 from notification_operator.naming import PIPELINE_LABEL
-from notification_operator.store import ObjectMeta, Store, head
+from notification_operator.store import ObjectMeta, Store, head, without_status
 
 
 def content(name: str = "a", *, uid: str = "1", version: int = 1, namespace: str = "n") -> bytes:
@@ -124,3 +125,51 @@ def test_only_what_is_worth_it_is_kept() -> None:
     assert found is not None
     assert "spec" not in found.decoded()
     assert found.meta.labels.pipeline == "one"
+
+
+def scaler(version: int, *, replicas: int = 3, seen: int = 1, **metadata: Any) -> bytes:
+    """A child whose controller writes its status, with the notes that the API server makes of that."""
+    notes = [{"manager": "kube-controller-manager", "subresource": "status", "time": f"2026-01-01T00:00:0{seen}Z"}]
+    head = {"name": "a", "namespace": "n", "uid": "1", "resourceVersion": str(version), "managedFields": notes}
+    whole = {"metadata": {**head, **metadata}, "spec": {"maxReplicas": replicas}, "status": {"seen": seen}}
+    return json.dumps(whole).encode()
+
+
+def test_what_nobody_reads_is_told_to_nobody_and_the_version_is_known() -> None:
+    changes: list[ObjectMeta] = []
+    kept = Store(changes.append, trim=without_status)
+    kept.put(scaler(1))
+    for number in (2, 3):
+        kept.put(scaler(number, seen=number, generation=number))
+    kept.put(b'{"apiVersion": "v2", "kind": "K", ' + scaler(4)[1:])
+    assert [change.version for change in changes] == [1]
+    found = kept.get("n", "a")
+    assert found is not None
+    assert found.meta.version == 4
+    assert "status" not in found.decoded()
+    assert found.decoded()["metadata"]["managedFields"], "whose fields they are is asked before a change"
+    kept.put(scaler(5, replicas=4))
+    kept.put(scaler(6, replicas=4, labels={"app": "x"}))
+    kept.put(scaler(7, replicas=4, labels={"app": "x"}, uid="2"))
+    assert [change.version for change in changes] == [1, 5, 6, 7]
+
+
+def test_of_a_prometheus_its_selectors_are_told() -> None:
+    changes: list[ObjectMeta] = []
+    kept = Store(changes.append, trim=selection.trimmed)
+
+    def put(version: int, spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+        metadata = {"name": "a", "namespace": "n", "uid": "1", "resourceVersion": str(version), "labels": {"app": "x"}}
+        kept.put(json.dumps({"metadata": metadata, "spec": spec, **more}).encode())
+        found = kept.get("n", "a")
+        assert found is not None
+        kept_spec: dict[str, Any] = found.decoded()["spec"]
+        return kept_spec
+
+    selectors = {"serviceMonitorSelector": {}, "ruleSelector": {"matchLabels": {"release": "kps"}}}
+    assert put(1, {**selectors, "ruleNamespaceSelector": None, "replicas": 1}) == selectors
+    assert put(2, {**selectors, "replicas": 2}, status={"availableReplicas": 2}) == selectors
+    assert len(changes) == 1
+    assert put(3, {**selectors, "ruleSelector": {}}) == {"serviceMonitorSelector": {}, "ruleSelector": {}}
+    assert put(4, {}) == {}
+    assert len(changes) == 3

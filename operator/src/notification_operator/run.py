@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
@@ -16,14 +16,24 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry
 
-from notification_operator import __version__, compare, handlers, naming, pods
+from notification_operator import __version__, compare, handlers, naming, pods, selection
 from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials
 from notification_operator.discovery import Discovery
 from notification_operator.errors import ApiError
 from notification_operator.fence import Fence
-from notification_operator.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, PIPELINE, POD, PROMETHEUS, PROMETHEUS_AGENT
+from notification_operator.kinds import (
+    CHILDREN,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    PIPELINE,
+    POD,
+    PROMETHEUS,
+    PROMETHEUS_AGENT,
+    SERVICE_MONITOR,
+    Kind,
+)
 from notification_operator.leader import Elector, Work, identity
 from notification_operator.lease import ClusterLeases
 from notification_operator.metrics import OperatorMetrics
@@ -33,12 +43,18 @@ from notification_operator.roster import Roster
 from notification_operator.server import serving
 from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
-from notification_operator.store import ObjectMeta, Store, head
+from notification_operator.store import ObjectMeta, Store, head, without_status
 from notification_operator.watching import Watches
 from notification_operator.workqueue import Key, WorkQueue
 
 _ROLLOUT_SECONDS = 0.25
 """A Deployment and its pods change several times within a second while they roll out: one look is enough for all."""
+_TRIMS: Mapping[Kind, Callable[[bytes], bytes]] = {
+    CONFIG_MAP: compare.trimmed,
+    DEPLOYMENT: bytes,
+    SERVICE_MONITOR: bytes,
+}
+"""What is kept of a child. Of two the status is read: how many dispatchers serve, and who has taken the monitor."""
 _WATCH_LAG = 10.0  # seconds within which a watch that works has told of a change
 
 logger = structlog.get_logger(__name__)
@@ -176,12 +192,13 @@ class Operator:
         ours = {"labelSelector": naming.PIPELINE_LABEL}
         for kind in CHILDREN:
             changed = self._rollout_moved if kind is DEPLOYMENT else self._child_changed
-            trim = compare.trimmed if kind is CONFIG_MAP else bytes
+            trim = _TRIMS.get(kind, without_status)
             watches.add(kind, ours, Store(changed, trim=trim), self._requeue_all)
         own_pods = Store(self._rollout_moved, trim=pods.trimmed, by_pipeline=True)
         watches.add(POD, ours, own_pods, self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):
-            watches.add(kind, {}, Store(lambda _: self._requeue_all()), self._requeue_all)
+            kept = Store(lambda _: self._requeue_all(), trim=selection.trimmed)
+            watches.add(kind, {}, kept, self._requeue_all)
         return watches
 
     async def _resync(self, cluster: Cluster, discovery: Discovery) -> None:

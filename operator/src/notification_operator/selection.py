@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 Labels = Mapping[str, str]
 Prometheus = Mapping[str, Any]
 
@@ -87,6 +89,30 @@ class Candidate:
                 f"{self.made.namespace_selector})"
             )
         return f"does not look into this namespace (see its {self.made.namespace_selector})"
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    service_monitor_selector: dict[str, Any] | None = None
+    service_monitor_namespace_selector: dict[str, Any] | None = None
+    rule_selector: dict[str, Any] | None = None
+    rule_namespace_selector: dict[str, Any] | None = None
+
+
+class _Selectors(msgspec.Struct, frozen=True):
+    metadata: _Metadata
+    spec: _Spec = _Spec()
+
+
+def trimmed(content: bytes) -> bytes:
+    """The JSON of a Prometheus, without what no choice depends on: its status changes all the time."""
+    return msgspec.json.encode(msgspec.json.decode(content, type=_Selectors))
 
 
 def name_of(prometheus: Prometheus) -> str:
