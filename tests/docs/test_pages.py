@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ import pytest
 import yaml
 
 from notification_operator.group import API_VERSION, KIND
+from notification_operator.plugin.__main__ import cli as plugin
 from tests.cluster.binaries import Places
 from tests.cluster.locks import locked
 from tests.cluster.progress import Progress
@@ -51,6 +54,30 @@ def test_no_command_takes_back_what_a_release_was_given(page: Path) -> None:
         for command in block.text.replace("\\\n", " ").splitlines():
             # Its values go back to the chart's defaults otherwise, the new version's or (--reuse-values) the old one's.
             assert "helm upgrade " not in command or " --reset-then-reuse-values" in command, block.place
+
+
+@each_page
+def test_every_command_of_the_plugin_is_one_that_it_takes(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "batch.json").touch()
+    text = page.read_text()
+    assert not re.search(r"kubectl -\S+ \S+ notifications", text), "kubectl takes no option before a plugin's name"
+    in_blocks = re.findall(r"^(?:[$] )?kubectl notifications ([a-z][^#|\n]*)", text, re.MULTILINE)
+    for given in in_blocks + re.findall(r"`kubectl notifications ([a-z][^`]*)`", text):
+        name, *words = shlex.split(given)
+        command = plugin.commands[name]
+        if words:
+            # A name alone is spoken of, not called.
+            command.make_context(name, words).close()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "runbooks").rglob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_needs_no_program_that_is_in_the_pods_alone(page: Path) -> None:
+    assert "notification-dispatcher " not in page.read_text()
+    # A Deployment's log is one pod's: of two, the one that crashed is the other.
+    assert not re.search(r"logs deploy\S* .*--previous", page.read_text())
 
 
 def pipelines_of(block: Block) -> list[Mapping[str, Any]]:

@@ -110,7 +110,7 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
         ),
     ),
     "AlertingConfigured": (
-        Advice((Reason.CONFIGURED,), "Yes. `notification-dispatcher test-alert` shows it.", _NOTHING),
+        Advice((Reason.CONFIGURED,), "Yes. `kubectl notifications test-alert` shows it.", _NOTHING),
         Advice(
             (Reason.DISABLED,),
             "`alerts.slack` is not set: Slack is not told.",
