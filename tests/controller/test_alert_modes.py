@@ -43,9 +43,18 @@ def test_what_the_dispatcher_cannot_tell_is_left_to_alertmanager() -> None:
     assert "NotificationDispatcherDown" not in spoken_for
 
 
-@pytest.mark.parametrize(("replicas", "alerts"), [(0, 0), (1, 1)])
-def test_a_pipeline_without_dispatchers_has_no_alert_on_their_absence(replicas: int, alerts: int) -> None:
-    built = prometheus_rule.build(parsed(replicas=replicas), Context("image:1"))
+@pytest.mark.parametrize(
+    ("spec", "alerts"),
+    [
+        ({"replicas": 1}, 1),
+        ({"replicas": 0}, 0),
+        ({"monitoring": {"serviceMonitor": {"enabled": False}}}, 0),
+        ({"monitoring": {"serviceMonitor": {"enabled": True}}}, 1),
+    ],
+    ids=["runs", "at rest", "scraped by others", "scraped by ours"],
+)
+def test_only_silence_that_means_something_is_an_alert(spec: dict[str, Any], alerts: int) -> None:
+    built = prometheus_rule.build(parsed(**spec), Context("image:1"))
     assert built is not None
     found = [rule.get("alert") for group in built["spec"]["groups"] for rule in group["rules"]]
     assert found.count("NotificationDispatcherDown") == alerts

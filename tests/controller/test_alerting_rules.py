@@ -29,7 +29,7 @@ INPUT = RuleInput(
     latency_threshold_ms=7000,
     runbook_url="https://runbooks.example.com/{alert}",
     dashboard_url="https://grafana.example.com/d/board",
-    at_rest=False,
+    silence_tells=True,
     dispatcher_tells=True,
     slo=Slo.model_validate({"objective": "99.99", "minEvents": 70}),
 )

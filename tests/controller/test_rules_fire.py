@@ -188,7 +188,7 @@ def test_a_dispatcher_that_comes_back_resolves_at_once(tmp_path: Path) -> None:
 
 def test_a_pipeline_that_is_scaled_to_zero_may_be_silent(tmp_path: Path) -> None:
     story = Story({series("up"): "1x20 _x100"})
-    story.firing("16m", DOWN).firing("30m", DOWN).holds(thresholds(at_rest=True), tmp_path)
+    story.firing("16m", DOWN).firing("30m", DOWN).holds(thresholds(silence_tells=False), tmp_path)
 
 
 # The error budget: 99.5 % in 30 days, 100 events at least.

@@ -149,7 +149,12 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
             "Look yourself: `kubectl get prometheus,prometheusagent -A -o yaml`. Or grant the operator `list` and "
             "`watch` on `prometheuses` and `prometheusagents`, and `get` on the namespace.",
         ),
-        Advice((Reason.DISABLED,), "`monitoring.serviceMonitor.enabled` is false.", _NOTHING),
+        Advice(
+            (Reason.DISABLED,),
+            "`monitoring.serviceMonitor.enabled` is false. A scrape of your own must set the labels `namespace` and "
+            "`pipeline`, by which rules and boards go; NotificationDispatcherDown is left out.",
+            _NOTHING,
+        ),
     ),
     "Secrets": (
         Advice(

@@ -37,8 +37,8 @@ class RuleInput:
     """With `{alert}` for the alert's name. Empty: no link."""
     dashboard_url: str
     """Empty: no link."""
-    at_rest: bool
-    """No dispatcher is meant to run, so that silence means nothing."""
+    silence_tells: bool
+    """That none is scraped means that none answers: some are meant to run, and `up` is known to have our labels."""
     dispatcher_tells: bool
     """The dispatcher itself tells Slack, and Alertmanager should leave it to that."""
     slo: Slo

@@ -24,7 +24,7 @@ _MILLISECONDS = f"{COUNT} ms"
 def threshold_groups(rules: RuleInput) -> list[Group]:
     """The recordings and alerts on latency, and the alerts on everything else."""
     recordings = [_p95(rules, histogram) for histogram in (names.JOB_WAIT_DURATION_MS, names.JOB_DURATION_MS)]
-    silence = [] if rules.at_rest else [_down(rules)]
+    silence = [_down(rules)] if rules.silence_tells else []
     return [
         Group("notification-latency", recordings, [_high_wait(rules), _high_duration(rules)]),
         Group(

@@ -25,7 +25,8 @@ def build(pipeline: Pipeline, context: Context) -> Manifest | None:
         latency_threshold_ms=alerts.latency_threshold.milliseconds,
         runbook_url=alerts.runbook_url,
         dashboard_url=alerts.dashboard_url,
-        at_rest=pipeline.spec.replicas == 0,
+        # Another scrape than the ServiceMonitor's need not label `up` as the alert on its absence asks for.
+        silence_tells=pipeline.spec.replicas != 0 and pipeline.spec.monitoring.service_monitor.enabled,
         # Without a webhook the dispatcher tells nobody, whatever it should do.
         dispatcher_tells=alerts.mode is AlertMode.IN_PROCESS and bool(context.slack_alerts),
         slo=wanted.slo,

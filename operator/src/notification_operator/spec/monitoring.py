@@ -33,7 +33,12 @@ class ServiceMonitor(ApiModel):
         )
     )
 
-    enabled: bool = Field(default=True, description="Create a ServiceMonitor.")
+    enabled: bool = Field(
+        default=True,
+        description="Create a ServiceMonitor. Where another scrape takes its place, that one must set the labels "
+        "`namespace` and `pipeline` (this resource's namespace and name): rules and boards go by them. "
+        "There is no alert on dispatchers that aren't scraped then.",
+    )
     interval: Duration = Field(default=Duration("15s"), description="Time between two scrapes.")
     scrape_timeout: Duration = Field(default=Duration("10s"), description="Limit for one scrape; at most interval.")
     labels: AddedLabels = Field(
