@@ -35,6 +35,7 @@ class FakeBoard:
         self.written = b""
         self.now_ms = 1_750_000_000_000
         self.broken = False
+        self.unheard = False
 
     async def change(self, by: Callable[[bytes, int], bytes]) -> None:
         if self.broken:
@@ -42,6 +43,35 @@ class FakeBoard:
             by(self.written, self.now_ms)
             raise QueueUnavailableError("down")
         self.written = by(self.written, self.now_ms)
+        if self.unheard:
+            raise QueueUnavailableError("no answer")
+
+
+class Slack:
+    """What one dispatcher has to send: it is sent at once, unless Slack is down."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.waiting: dict[Alert, Notice] = {}
+
+    def replace(self, notice: Notice) -> None:
+        if self._fleet.slack_down:
+            self.waiting[notice.alert] = notice
+        else:
+            self._fleet.notices.append(notice)
+
+    def drop(self, alert: Alert) -> None:
+        self.waiting.pop(alert, None)
+
+    def waits(self, alert: Alert) -> bool:
+        return alert in self.waiting
+
+    def suppressed(self, alert: Alert, times: int) -> None:
+        self._fleet.kept_back[alert] += times
+
+    def come_back(self) -> None:
+        self._fleet.notices += self.waiting.values()
+        self.waiting.clear()
 
 
 class Fleet:
@@ -54,15 +84,12 @@ class Fleet:
         self.depth = 0
         self.notices: list[Notice] = []
         self.kept_back: Counter[Alert] = Counter()
+        self.slack_down = False
+        self.slacks = [Slack(self) for _ in range(size)]
         self.alerts = [
-            FleetAlerts(self.board, VirtualClock(), in_force, lambda: Load(self.depth, 1), self) for _ in range(size)
+            FleetAlerts(self.board, VirtualClock(), in_force, lambda: Load(self.depth, 1), slack)
+            for slack in self.slacks
         ]
-
-    def send(self, notice: Notice) -> None:
-        self.notices.append(notice)
-
-    def suppressed(self, alert: Alert, times: int) -> None:
-        self.kept_back[alert] += times
 
     async def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -141,13 +168,78 @@ async def test_a_clock_that_is_set_back_silences_nothing(fleet: Fleet) -> None:
 
 async def test_one_that_dies_takes_nothing_along(fleet: Fleet) -> None:
     fail(fleet.alerts[0], 20)
-    await fleet.pass_time(1)
+    # A second more, or the others could not know that it was sent.
+    await fleet.pass_time(2)
     del fleet.alerts[:7]
     fail(fleet.alerts[0], 1)
     await fleet.pass_time(20)
     assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)], "the cooldown was the dead one's"
     await fleet.pass_time(120)
     assert fleet.told()[1:] == [(Alert.FAILURE_SPIKE, Status.RESOLVED)]
+
+
+async def test_what_one_that_dies_could_not_send_another_does(fleet: Fleet) -> None:
+    fleet.slack_down = True
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(10)
+    assert [len(slack.waiting) for slack in fleet.slacks] == [1, 0, 0, 0, 0, 0, 0, 0], "it is one's to send"
+    del fleet.alerts[0]
+    await fleet.pass_time(15)
+    assert sum(len(slack.waiting) for slack in fleet.slacks[1:]) == 0, "it may be there still"
+    await fleet.pass_time(16)
+    assert sum(len(slack.waiting) for slack in fleet.slacks[1:]) == 1
+    await fleet.pass_time(100)
+    for slack in fleet.slacks[1:]:
+        slack.come_back()
+    await fleet.pass_time(100)
+    # Over meanwhile: that is what is told, with the one before it counted.
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.RESOLVED)]
+    assert fleet.notices[0].suppressed == 1
+    assert b"resolved" not in fleet.board.written
+
+
+async def test_one_that_leaves_hands_over_what_it_could_not_send(fleet: Fleet) -> None:
+    fleet.slack_down = True
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    await fleet.alerts[0].leave()
+    del fleet.alerts[0]
+    fleet.slack_down = False
+    await fleet.pass_time(1)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
+    assert not fleet.slacks[0].waiting
+
+
+async def test_one_that_was_away_too_long_leaves_it_to_the_one_that_took_over(fleet: Fleet) -> None:
+    fleet.slack_down = True
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    away = fleet.alerts.pop(0)
+    await fleet.pass_time(31)
+    fleet.alerts.append(away)
+    await fleet.pass_time(1)
+    assert [len(slack.waiting) for slack in fleet.slacks] == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+async def test_what_holds_though_no_answer_came_is_not_told_again(fleet: Fleet) -> None:
+    one = fleet.alerts[0]
+    fail(one, 12)
+    fleet.board.unheard = True
+    await one.flush()
+    fail(one, 7)
+    await one.flush()
+    fleet.board.unheard = False
+    await fleet.pass_time(1)
+    assert fleet.told() == []
+    fail(one, 5)
+    fleet.board.unheard = True
+    await one.flush()
+    assert fleet.told() == []
+    fleet.board.unheard = False
+    await fleet.pass_time(40)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
+    assert fleet.notices[0].reasons == (("http_5xx", 20),)
+    assert fleet.kept_back == {Alert.FAILURE_SPIKE: 4}
 
 
 async def test_a_backlog_is_told_once(fleet: Fleet) -> None:

@@ -139,6 +139,16 @@ async def test_what_is_pending_is_sent_before_the_end(rig: Rig, slack: FakeSlack
     assert len(slack.bodies) == 1
 
 
+async def test_what_could_not_be_sent_before_the_end_is_logged(rig: Rig, slack: FakeSlack) -> None:
+    slack.script = [Delivery(Outcome.RETRY, FailureReason.HTTP_4XX, "answered 429", retry_after_ms=30_000)]
+    rig.parts.slack.send(notice())
+    await rig.settle()
+    rig.running[0].cancel()
+    with capture_logs() as logs:
+        await rig.parts.slack.flush()
+    assert [(line["action"], line["alert"]) for line in logs] == [("alert_left", "failure_spike")]
+
+
 async def test_a_test_alert_tells_what_came_back(rig: Rig, slack: FakeSlack) -> None:
     slack.script = [Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 403")]
     assert (await rig.parts.slack.test(1, 2)) == Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 403")

@@ -53,6 +53,9 @@ class Watcher(Protocol):
     async def flush(self) -> None:
         """Hold nothing back any more: the process ends."""
 
+    async def leave(self) -> None:
+        """Leave to others what could not be sent."""
+
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""
 
@@ -123,6 +126,9 @@ class Alerts:
 
     async def flush(self) -> None:
         """Nothing is ever held back."""
+
+    async def leave(self) -> None:
+        """There are no others."""
 
     def written(self) -> bytes:
         """All that is remembered, for another one to go on from."""

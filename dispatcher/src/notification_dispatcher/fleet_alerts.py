@@ -2,8 +2,8 @@
 
 What the alerts remember (windows, cooldowns, what fires) is written down beside the queue. Each dispatcher gathers its
 events for a second; then it reads what all remember, tells `alerts` its events, and writes down what came of it, while
-the others wait. Whoever finds that Slack is to be told tells it. One that dies takes no more along than its last
-second.
+the others wait. Whoever finds that Slack is to be told tells it; what it could not tell is there for the others
+(`fleet_notices`). One that dies takes no more along than its last second.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
-from notification_dispatcher.alerts import TICK_SECONDS, Alerts, Load, Recorder
+from notification_dispatcher.alerts import TICK_SECONDS, Alerts, Load
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.errors import QueueUnavailableError
+from notification_dispatcher.fleet_notices import FleetNotices, KeptNotice, Sender
+from notification_dispatcher.job import new_id
 from notification_dispatcher.metric_names import Alert, DropReason, FailureReason
 from notification_dispatcher.notices import Notice
 from notification_dispatcher.queues.base import Board
@@ -26,6 +29,9 @@ logger = structlog.get_logger(__name__)
 
 _MOST_EVENTS = 20_000
 """While the board cannot be reached; the latest are kept."""
+
+_HEARD_SECONDS = 600.0
+"""Somebody who has not written for so long does not wait for an answer any more."""
 
 _Event = Callable[[], None]
 
@@ -45,6 +51,10 @@ class _Events:
     def __init__(self) -> None:
         self._each: deque[_Event] = deque(maxlen=_MOST_EVENTS)
         self._slow: dict[Alert, _Slow] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything happened."""
+        return bool(self._each or self._slow)
 
     def add(self, event: _Event) -> None:
         """Take one that is told by itself."""
@@ -69,19 +79,38 @@ class _Events:
             alerts.slow(alert, *what)
 
 
+class _Written(msgspec.Struct):
+    """What is on the board beside the alerts' memory."""
+
+    notices: dict[Alert, KeptNotice] = {}
+    heard: dict[str, tuple[int, float]] = {}
+    """Dispatcher → its last exchange that had events, and when that was."""
+
+
+class _Told(NamedTuple):
+    """An exchange that may hold, though no answer came."""
+
+    events: _Events
+    kept_back: Counter[Alert]
+
+
 class FleetAlerts:
     """Alerts whose memory is on a board."""
 
-    def __init__(
-        self, board: Board, clock: Clock, in_force: InForce, load: Callable[[], Load], recorder: Recorder
-    ) -> None:
+    def __init__(self, board: Board, clock: Clock, in_force: InForce, load: Callable[[], Load], sender: Sender) -> None:
         self._board = board
         self._clock = clock
-        self._recorder = recorder
+        self._sender = sender
+        self._me = new_id()
+        self._notices = FleetNotices(self._me, sender)
         self._time = _BoardsTime(clock)
         self._gathered = _Gathered()
         self._alerts = Alerts(self._time, in_force, load, self._gathered)
         self._events = _Events()
+        self._number = 0
+        """Of the last exchange."""
+        self._told: _Told | None = None
+        """In the exchange that is under way, or in the last one if nobody knows whether it holds."""
         self._arrived: tuple[str, str] | None = None
 
     async def run(self) -> None:
@@ -97,19 +126,35 @@ class FleetAlerts:
         except QueueUnavailableError as error:
             logger.warning("alerts wait for the queue", action="queue_unavailable", why=str(error))
 
+    async def leave(self) -> None:
+        """Say what was sent, and leave the rest to the others."""
+        self._notices.leaving = True
+        await self.flush()
+
     async def exchange(self) -> None:
         """Tell the events since the last time, and pass on what is to be said."""
         events, self._events = self._events, _Events()
+        doubtful, told = self._told, None
+
+        def go_on(written: bytes, now_ms: int) -> bytes:
+            nonlocal told
+            self._gathered.clear()
+            told = _Told(_Events(), self._gathered.kept_back)
+            return self._go_on(written, now_ms / 1000, events, doubtful, told)
+
         try:
-            await self._board.change(lambda written, now_ms: self._go_on(written, now_ms, events))
+            await self._board.change(go_on)
         except BaseException:
-            events.extend(self._events)
-            self._events = events
+            if told is None:
+                events.extend(self._events)
+                self._events = events
+            else:
+                self._number, self._told = self._number + 1, told._replace(kept_back=told.kept_back.copy())
             raise
-        for notice in self._gathered.notices:
-            self._recorder.send(notice)
+        self._number, self._told = self._number + 1, None
+        self._notices.pass_on()
         for alert, times in self._gathered.kept_back.items():
-            self._recorder.suppressed(alert, times)
+            self._sender.suppressed(alert, times)
 
     def failed(self, job_type: str, job_id: str, reason: FailureReason) -> None:
         """A job failed for good."""
@@ -134,16 +179,38 @@ class FleetAlerts:
     def look_at_backlog(self) -> None:
         """The depth may have changed: each exchange looks at it."""
 
-    def _go_on(self, written: bytes, now_ms: int, events: _Events) -> bytes:
+    def _go_on(self, written: bytes, now: float, events: _Events, doubtful: _Told | None, told: _Told) -> bytes:
         """What all remember after these events. It may be asked for again, with what others wrote meanwhile."""
-        self._time.seconds = now_ms / 1000
-        self._gathered.clear()
+        self._time.seconds = now
         self._alerts.go_on_from(written)
-        events.tell(self._alerts)
+        try:
+            board = msgspec.json.decode(written, type=_Written)
+        except msgspec.DecodeError:
+            board = _Written()
+        self._notices.go_on_from(board.notices, now)
+        heard = board.heard.get(self._me)
+        if doubtful is not None and heard is not None and heard[0] == self._number:
+            told.kept_back.update(doubtful.kept_back)
+        elif doubtful is not None:
+            told.events.extend(doubtful.events)
+        told.events.extend(events)
+        told.events.tell(self._alerts)
         if self._arrived is not None:
             self._alerts.arrived(*self._arrived)
         self._alerts.tick()
-        return self._alerts.written()
+        for notice in self._gathered.notices:
+            self._notices.add(notice, now)
+        if told.events or told.kept_back:
+            board.heard = {one: last for one, last in board.heard.items() if now - last[1] < _HEARD_SECONDS}
+            board.heard[self._me] = (self._number + 1, now)
+        return self._written(_Written(self._notices.kept, board.heard))
+
+    def _written(self, more: _Written) -> bytes:
+        """Side by side, so that a program that knows the alerts' memory alone reads that."""
+        fields = msgspec.json.decode(self._alerts.written(), type=dict[str, msgspec.Raw])
+        return msgspec.json.encode(
+            fields | {name: msgspec.Raw(msgspec.json.encode(getattr(more, name))) for name in more.__struct_fields__}
+        )
 
 
 class _Gathered:

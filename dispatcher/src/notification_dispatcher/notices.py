@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -53,6 +53,11 @@ class Notice:
     """Occurrences since the last message that were not told."""
     seconds: float = 0.0
     """How long it has been firing."""
+
+
+def instead_of(older: Notice, newer: Notice) -> Notice:
+    """The newer one, which counts the older one too: that was not sent."""
+    return replace(newer, suppressed=newer.suppressed + older.suppressed + 1)
 
 
 def message_of(notice: Notice, settings: Settings) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from notification_dispatcher.worker import Worker
 logger = structlog.get_logger(__name__)
 
 _FLUSH_SECONDS = 2.0
+_LEAVE_SECONDS = 0.5
 
 
 class _Server(uvicorn.Server):
@@ -140,6 +141,9 @@ async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
                 await asyncio.wait(background)
                 await parts.alerts.flush()
                 await parts.slack.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await parts.alerts.leave()
         server.should_exit = True
         await serving
 

@@ -7,7 +7,6 @@ what is pending never grows. `run` lets it run; `alerts` and the API's test give
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import msgspec
 import structlog
@@ -17,7 +16,7 @@ from notification_dispatcher.channels.http import HttpClient, Request, timed_out
 from notification_dispatcher.clock import Clock
 from notification_dispatcher.metric_names import Alert, AlertOutcome, FailureReason
 from notification_dispatcher.metrics import Metrics
-from notification_dispatcher.notices import Notice, Occurrence, Status, message_of
+from notification_dispatcher.notices import Notice, Occurrence, Status, instead_of, message_of
 from notification_dispatcher.routes import InForce
 
 logger = structlog.get_logger(__name__)
@@ -43,13 +42,24 @@ class SlackAlerts:
 
     def send(self, notice: Notice) -> None:
         """Take a notice. An older one of the same alert that still waits is replaced."""
+        older = self._pending.get(notice.alert)
+        self.replace(notice if older is None else instead_of(older, notice))
+
+    def replace(self, notice: Notice) -> None:
+        """Take a notice which says all that an older one of the same alert did."""
         if self._in_force.live.alert_url is None:
             return
-        older = self._pending.pop(notice.alert, None)
-        if older is not None:
-            notice = replace(notice, suppressed=notice.suppressed + older.suppressed + 1)
+        self.drop(notice.alert)
         self._pending[notice.alert] = notice
         self._arrived.set()
+
+    def drop(self, alert: Alert) -> None:
+        """Another dispatcher sends it."""
+        self._pending.pop(alert, None)
+
+    def waits(self, alert: Alert) -> bool:
+        """Whether a notice of this alert is still to be sent."""
+        return alert in self._pending
 
     def suppressed(self, alert: Alert, times: int) -> None:
         """Count those that the cooldown keeps back."""
@@ -64,9 +74,13 @@ class SlackAlerts:
 
     async def flush(self) -> None:
         """Send what is pending before the process ends, unless Slack has asked to be left alone."""
-        while self._pending and self._pause() <= _INTERVAL_SECONDS:
-            await self._clock.sleep(self._pause())
-            await self._send_next()
+        try:
+            while self._pending and self._pause() <= _INTERVAL_SECONDS:
+                await self._clock.sleep(self._pause())
+                await self._send_next()
+        finally:
+            for alert in self._pending:
+                logger.warning("alert not sent before the end", action="alert_left", alert=alert.value)
 
     async def test(self, depth: int, active: int) -> Delivery | None:
         """Send a test alert now, and say what came of it; None where no webhook is configured."""
@@ -86,8 +100,7 @@ class SlackAlerts:
             self._pending.clear()
             self._arrived.clear()
             return
-        alert = next(iter(self._pending))
-        notice = self._pending[alert]
+        alert, notice = next(iter(self._pending.items()))
         delivery = await self._post(url, notice)
         self._count(alert, delivery)
         if delivery.outcome is not Outcome.RETRY and self._pending.get(alert) is notice:
