@@ -17,6 +17,7 @@ from notification_dispatcher.app import Parts
 from notification_dispatcher.channels.base import DELIVERED, Channel, Delivery, Outcome
 from notification_dispatcher.channels.http import HttpClient
 from notification_dispatcher.clock import Clock, VirtualClock
+from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.job import Lease
 from notification_dispatcher.messages import ItemResult
 from notification_dispatcher.metric_names import FailureReason
@@ -39,6 +40,37 @@ ROUTING = {"channels": CHANNELS, "jobTypes": JOB_TYPES}
 
 AGAIN = Delivery(Outcome.RETRY, FailureReason.HTTP_5XX, "answered 503")
 REFUSED = Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 410")
+
+
+class FakeBoard:
+    """A board in memory, on a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.now_ms = 1_750_000_000_000
+        self.broken = False
+        self.unheard = False
+
+    async def change(self, by: Callable[[bytes, int], bytes]) -> None:
+        if self.broken:
+            # As when the end of a transaction is not heard of: it was asked, and holds not.
+            by(self.written, self.now_ms)
+            raise QueueUnavailableError("down")
+        self.written = by(self.written, self.now_ms)
+        if self.unheard:
+            raise QueueUnavailableError("no answer")
+
+
+class SharedQueue(MemoryQueue):
+    """One that others could use as well."""
+
+    @property
+    def board(self) -> FakeBoard:  # type: ignore[override]
+        return self._on
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._on = FakeBoard()
 
 
 class FakeChannel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,13 @@ from structlog.testing import capture_logs
 
 from notification_dispatcher import settings_source
 from notification_dispatcher.alerts import Load
-from notification_dispatcher.clock import Clock, VirtualClock
+from notification_dispatcher.clock import VirtualClock
 from notification_dispatcher.errors import QueueUnavailableError
 from notification_dispatcher.fleet_alerts import FleetAlerts
 from notification_dispatcher.metric_names import Alert, FailureReason
 from notification_dispatcher.notices import Notice, Occurrence, Status
-from notification_dispatcher.queues.memory import MemoryQueue
 from notification_dispatcher.routes import InForce, Routes
-from tests.dispatcher.rig import ROUTING, rigged
+from tests.dispatcher.rig import ROUTING, FakeBoard, SharedQueue, rigged
 
 VARIABLES = {
     "NOTIFICATION_ALERT_FAILURE_THRESHOLD": "20",
@@ -26,25 +24,6 @@ VARIABLES = {
     "NOTIFICATION_ALERT_BACKLOG_THRESHOLD": "500",
     "NOTIFICATION_ALERT_COOLDOWN_MS": "30000",
 }
-
-
-class FakeBoard:
-    """A board in memory, on a time that the test moves."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.now_ms = 1_750_000_000_000
-        self.broken = False
-        self.unheard = False
-
-    async def change(self, by: Callable[[bytes, int], bytes]) -> None:
-        if self.broken:
-            # As when the end of a transaction is not heard of: it was asked, and holds not.
-            by(self.written, self.now_ms)
-            raise QueueUnavailableError("down")
-        self.written = by(self.written, self.now_ms)
-        if self.unheard:
-            raise QueueUnavailableError("no answer")
 
 
 class Slack:
@@ -252,18 +231,6 @@ async def test_a_backlog_is_told_once(fleet: Fleet) -> None:
     fleet.depth = 0
     await fleet.pass_time(60)
     assert fleet.told()[1:] == [(Alert.BACKLOG_GROWTH, Status.RESOLVED)]
-
-
-class SharedQueue(MemoryQueue):
-    """One that others could use as well."""
-
-    @property
-    def board(self) -> FakeBoard:  # type: ignore[override]
-        return self._on
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self._on = FakeBoard()
 
 
 async def test_a_backlog_is_what_all_of_them_see(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
 from notification_dispatcher.job import Lease, Settlement, Settling
 from notification_dispatcher.metric_names import FailureReason
 from notification_dispatcher.queues.base import DeadFilter
-from tests.dispatcher.rig import AGAIN, CHANNELS, JOB_TYPES, REFUSED, Rig, rigged
+from tests.dispatcher.rig import AGAIN, CHANNELS, JOB_TYPES, REFUSED, Rig, SharedQueue, rigged
 
 
 def routing(crm: Mapping[str, Any] | None = None, booking: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -85,6 +85,26 @@ async def test_a_rate_is_kept_and_costs_no_attempt(tmp_path: Path) -> None:
         assert [lease.id for lease in rig.crm.taken] == names_of(30), "in their order"
         assert {lease.attempt for lease in rig.crm.taken} == {1}
         assert rig.scrape().total(names.POSTPONED_TOTAL, reason="rate_limit") == 28
+
+
+async def test_many_that_wait_for_a_rate_are_there_for_others_and_cost_a_bounded_number_of_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = routing({"rateLimit": {"perSecond": 5, "burst": 1}})
+    async with rigged(
+        tmp_path, limited, SharedQueue, NOTIFICATION_WORKER_CONCURRENCY="4", NOTIFICATION_QUEUE_CAPACITY="20000"
+    ) as rig:
+        await put_many(rig, 10_000)
+        rig.start()
+        while rig.parts.queue.counts().ready:
+            await rig.settle()
+        settled = counted(rig, monkeypatch)
+        # However long it would take here, each is there again soon for others to take.
+        assert max(entry.ready_ms for entry in rig.parts.queue._entries.values()) < rig.clock.wall_ms() + 40_000  # type: ignore[attr-defined]
+        began = len(rig.crm.taken)
+        await rig.pass_time(10, step=0.05)
+        assert 49 <= len(rig.crm.taken) - began <= 51
+        assert len([one for one in settled if one.settling is Settling.POSTPONED]) <= 10 * 600
 
 
 async def test_while_a_circuit_is_open_jobs_wait_and_spend_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,12 @@ DOWN = Delivery(Outcome.RETRY, FailureReason.CONNECTION, "no connection")
 REFUSED = Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 410")
 
 
+def turn_of(limit: RateLimit, name: str, now: float) -> float:
+    turn = limit.reserve(name, now)
+    assert turn is not None
+    return turn
+
+
 def test_a_burst_passes_and_the_rest_goes_at_the_rate() -> None:
     limit = RateLimit(10, 3)
     turns = [limit.reserve(f"j{number}", 100.0) for number in range(6)]
@@ -25,29 +31,29 @@ def test_a_burst_passes_and_the_rest_goes_at_the_rate() -> None:
 def test_a_turn_is_kept_for_who_asks_again() -> None:
     limit = RateLimit(10, 1)
     assert [limit.reserve(name, 100.0) for name in ("a", "b", "b")] == pytest.approx([100, 100.1, 100.1])
-    assert limit.reserve("c", 100.1) == pytest.approx(100.2), "b's turn is not given away"
-    assert limit.reserve("b", 100.1) <= 100.1
+    assert turn_of(limit, "c", 100.1) == pytest.approx(100.2), "b's turn is not given away"
+    assert turn_of(limit, "b", 100.1) <= 100.1
 
 
 def test_a_turn_that_was_used_is_not_used_twice() -> None:
     limit = RateLimit(10, 1)
     limit.reserve("a", 100.0)
     limit.start("a")
-    assert limit.reserve("a", 100.0) == pytest.approx(100.1)
+    assert turn_of(limit, "a", 100.0) == pytest.approx(100.1)
 
 
 def test_turns_that_passed_in_an_outage_are_not_all_taken_at_its_end() -> None:
     limit = RateLimit(10, 1)
     for number in range(600):
         limit.reserve(f"j{number}", 100.0)
-    passing = [number for number in range(600) if limit.reserve(f"j{number}", 160.0) <= 160.0]
+    passing = [number for number in range(600) if turn_of(limit, f"j{number}", 160.0) <= 160.0]
     assert len(passing) <= 51, "those of the last five seconds, and no more"
 
 
 def test_a_quiet_time_saves_up_no_more_than_the_burst() -> None:
     limit = RateLimit(10, 5)
     limit.reserve("a", 100.0)
-    assert sum(limit.reserve(f"j{number}", 200.0) <= 200.0 for number in range(20)) == 5
+    assert sum(turn_of(limit, f"j{number}", 200.0) <= 200.0 for number in range(20)) == 5
 
 
 def test_the_place_of_one_that_does_not_come_back_is_taken_by_another() -> None:
@@ -55,12 +61,12 @@ def test_the_place_of_one_that_does_not_come_back_is_taken_by_another() -> None:
     for number in range(10):
         limit.reserve(f"j{number}", 100.0)
     limit.start("j0")
-    assert limit.reserve("a", 100.55) == pytest.approx(101.0), "j1 may be on its way still"
-    assert limit.reserve("b", 100.65) <= 100.65
-    assert limit.reserve("c", 100.65) == pytest.approx(101.1), "one place is for one"
-    assert limit.reserve("b", 100.7) <= 100.7, "it is kept for it"
+    assert turn_of(limit, "a", 100.55) == pytest.approx(101.0), "j1 may be on its way still"
+    assert turn_of(limit, "b", 100.65) <= 100.65
+    assert turn_of(limit, "c", 100.65) == pytest.approx(101.1), "one place is for one"
+    assert turn_of(limit, "b", 100.7) <= 100.7, "it is kept for it"
     limit.start("b")
-    assert limit.reserve("j1", 100.75) <= 100.75, "that of j2, in turn"
+    assert turn_of(limit, "j1", 100.75) <= 100.75, "that of j2, in turn"
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 8])
@@ -75,7 +81,7 @@ def test_dispatchers_that_share_their_jobs_have_the_rate_of_all_of_them(replicas
             _, name = heapq.heappop(waiting)
             # Whoever claims it first: not the one, as a rule, that told it when to come back.
             limit = dice.choice(limits)
-            if (turn := limit.reserve(name, now)) > now:
+            if (turn := turn_of(limit, name, now)) > now:
                 heapq.heappush(waiting, (turn, name))
                 postponed += 1
                 continue
@@ -85,12 +91,21 @@ def test_dispatchers_that_share_their_jobs_have_the_rate_of_all_of_them(replicas
     assert postponed <= 20 * replicas * 40 * 1.2, "hardly one is sent away twice"
 
 
+def test_where_turns_may_not_be_far_ahead_one_asks_again_when_the_line_is_through() -> None:
+    limit = RateLimit(10, 2, 1.0)
+    turns = [limit.reserve(f"j{number}", 100.0) for number in range(30)]
+    assert turns[:12] == pytest.approx([100, 100, *(100 + number / 10 for number in range(1, 11))])
+    assert set(turns[12:]) == {None}
+    assert limit.through(100.0) == pytest.approx(101.1)
+    assert turn_of(limit, "j20", 101.1) == pytest.approx(101.1)
+
+
 def test_over_a_long_time_the_rate_is_what_was_asked_for() -> None:
     limit, started, waiting = RateLimit(50, 10), 0, {f"j{number}" for number in range(2000)}
     for step in range(1000):
         now = 100 + step / 100
         for name in sorted(waiting):
-            if limit.reserve(name, now) <= now:
+            if turn_of(limit, name, now) <= now:
                 limit.start(name)
                 waiting.discard(name)
                 started += 1

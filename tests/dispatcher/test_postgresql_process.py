@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -148,6 +149,23 @@ async def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path, receiver: R
             await process.post(jobs("taken", "in flight"))
             await delivered(receiver, "taken")
             assert receiver.ledger.delivered == {"in flight": 1, "taken": 1}
+
+
+async def test_dispatchers_that_share_a_queue_have_the_rate_of_both(
+    tmp_path: Path, receiver: Receiver, postgres: PostgresServer
+) -> None:
+    limited = {"channels": [{**receiver.channel(), "rateLimit": {"perSecond": 10, "burst": 1}}]}
+    variables = settings(new_schema(), NOTIFICATION_QUEUE_DSN=postgres.dsn)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    async with dispatcher(folders[0], limited, **variables) as one, dispatcher(folders[1], limited, **variables):
+        ids = [f"j{number}" for number in range(160)]
+        await one.post(jobs(*ids))
+        began = time.monotonic()
+        await delivered(receiver, *ids)
+    # 8 seconds' worth; alone, or if each had half of its rate, it would be 16.
+    assert 7 < time.monotonic() - began < 14
 
 
 async def test_a_second_pipeline_does_not_start(tmp_path: Path, receiver: Receiver, postgres: PostgresServer) -> None:

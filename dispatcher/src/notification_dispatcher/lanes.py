@@ -7,6 +7,7 @@ spread out, so that a hundred thousand jobs that wait for one lane cost a bounde
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +32,10 @@ _SHARE = 0.1
 
 _MEAN_WEIGHT = 0.1
 
+_SHARED_LINE_SECONDS = 2.0
+"""So far ahead a rate limit gives turns where others share the queue: what comes after is for whoever has room first,
+or all would wait for the one dispatcher that has happened to claim them."""
+
 _TICK_SECONDS = 0.001
 """Turns are stored in milliseconds: a job that comes back a fraction too early is not sent away again."""
 
@@ -50,8 +55,9 @@ class Blocked:
 class Lane:
     """One limit's state."""
 
-    def __init__(self, circuit: Circuit | None = None, *, places: int = 0) -> None:
+    def __init__(self, circuit: Circuit | None = None, *, places: int = 0, line_seconds: float = math.inf) -> None:
         """It holds nobody back before it is resized."""
+        self._line_seconds = line_seconds
         self.places = places
         self.parking = 0
         self.circuit = circuit
@@ -76,9 +82,12 @@ class Lane:
             each = max(self._mean / self.places, now - self._moved)
             ahead = (1 + len(self.parked)) * each
             return Blocked(PostponeReason.CONCURRENCY, self._later(now + min(ahead, 1.0), each), self)
-        if self.rate is not None and (turn := self.rate.reserve(name, now)) > now + _TICK_SECONDS:
-            return Blocked(PostponeReason.RATE_LIMIT, turn, self)
-        return None
+        if self.rate is None:
+            return None
+        turn = self.rate.reserve(name, now)
+        if turn is None:
+            turn = self._later(self.rate.through(now), 1 / self.rate.per_second)
+        return Blocked(PostponeReason.RATE_LIMIT, turn, self) if turn > now + _TICK_SECONDS else None
 
     def start(self, name: str, now: float) -> None:
         """A job passes, and takes a place."""
@@ -104,7 +113,7 @@ class Lane:
             return
         burst = rate.burst or rate.per_second
         if self.rate is None or (self.rate.per_second, self.rate.burst) != (rate.per_second, burst):
-            self.rate = RateLimit(rate.per_second, burst)
+            self.rate = RateLimit(rate.per_second, burst, self._line_seconds)
 
     def _later(self, earliest: float, each: float) -> float:
         """A time of its own to ask again, after those who were told one before; twice as many as get a place by then.
@@ -131,9 +140,19 @@ class Lanes:
     """All lanes, as the settings in force say."""
 
     def __init__(
-        self, in_force: InForce, ready: deque[Lease], told: Callable[[str, bool], None], dice: random.Random
+        self,
+        in_force: InForce,
+        ready: deque[Lease],
+        told: Callable[[str, bool], None],
+        dice: random.Random,
+        *,
+        shared: bool,
     ) -> None:
-        """`ready` takes those that may ask again; `told` hears of each circuit that opens or closes."""
+        """`ready` takes those that may ask again; `told` hears of each circuit that opens or closes.
+
+        `shared`: other dispatchers take from the same queue.
+        """
+        self._line_seconds = _SHARED_LINE_SECONDS if shared else math.inf
         self._in_force = in_force
         self._ready = ready
         self._told = told
@@ -195,13 +214,13 @@ class Lanes:
         share = whole if len(settings.channels) <= 1 else (whole + 1) // 2
         before, self._channels = self._channels, {}
         for channel in settings.channels:
-            lane = before.get(channel.name) or Lane(Circuit(self._dice))
+            lane = before.get(channel.name) or Lane(Circuit(self._dice), line_seconds=self._line_seconds)
             lane.resize(min(channel.concurrency or share, whole), channel.rate_limit)
             self._channels[channel.name] = lane
         before, self._types = self._types, {}
         for one in settings.job_types:
             if one.concurrency is not None or one.rate_limit is not None:
-                lane = before.get(one.name) or Lane()
+                lane = before.get(one.name) or Lane(line_seconds=self._line_seconds)
                 lane.resize(min(one.concurrency or whole, whole), one.rate_limit)
                 self._types[one.name] = lane
         self._ways = {one.name: self._way(self._routes.of(one.name), one.name) for one in settings.job_types}

@@ -7,6 +7,8 @@ Source: ITU-T I.371, annex A; it is a token bucket that needs no timer.
 
 from __future__ import annotations
 
+import math
+
 _KEPT_SECONDS = 5.0
 """A place that is not taken in time is lost: else those of an outage would all be taken at once when it ends."""
 _LATE_SECONDS = 0.5
@@ -20,7 +22,9 @@ _MOST_RESERVED = 100_000
 class RateLimit:
     """So many a second on average, so many at once. Times are monotonic seconds."""
 
-    def __init__(self, per_second: float, burst: int) -> None:
+    def __init__(self, per_second: float, burst: int, longest: float = math.inf) -> None:
+        """`longest`: how far ahead a turn may be, in seconds."""
+        self._longest = longest
         self.per_second = per_second
         self.burst = burst
         self._interval = 1 / per_second
@@ -31,22 +35,27 @@ class RateLimit:
         self._taken: dict[str, float] = {}
         """When places were taken over, in that order."""
 
-    def reserve(self, name: str, now: float) -> float:
-        """When this one's turn is; now or earlier: it may start. Asked again, it answers the same."""
+    def reserve(self, name: str, now: float) -> float | None:
+        """When this one's turn is; now or earlier: it may start. Asked again, it answers the same.
+
+        None: the line is too long, and it may ask again when that is `through`.
+        """
         self._forget(now)
         turn = self._reserved.get(name, self._taken.get(name))
         if turn is not None:
             return turn
         if self._take_over(name, now):
             return now
-        even = max(self._next, now)
-        turn = max(now, even - self._interval * (self.burst - 1))
-        if turn > now and len(self._reserved) >= _MOST_RESERVED:
-            # Too many to remember: it asks again when those ahead are through.
-            return even
-        self._next = even + self._interval
+        turn = self.through(now)
+        if turn > now and (len(self._reserved) >= _MOST_RESERVED or turn > now + self._longest):
+            return None
+        self._next = max(self._next, now) + self._interval
         self._reserved[name] = turn
         return turn
+
+    def through(self, now: float) -> float:
+        """When all that have a turn will have started, if they come in time."""
+        return max(now, self._next - self._interval * (self.burst - 1))
 
     def start(self, name: str) -> None:
         """It starts: its place is used."""

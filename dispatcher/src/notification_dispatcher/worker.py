@@ -58,7 +58,7 @@ class Worker:
         self._monitor = monitor
         self._ready: deque[Lease] = deque()
         dice = random.Random()  # noqa: S311  jitter, not cryptography
-        self._lanes = Lanes(in_force, self._ready, monitor.circuit, dice)
+        self._lanes = Lanes(in_force, self._ready, monitor.circuit, dice, shared=queue.board is not None)
         self._attempts = Attempts(monitor, clock, in_force, self._lanes, dice)
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._idle: deque[asyncio.Future[None]] = deque()
