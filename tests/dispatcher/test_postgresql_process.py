@@ -21,7 +21,9 @@ from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
 from tests.faults.ledger import JOB_TYPE, Ledger, Receiver, Sender
 from tests.metrics import Scrape
+from tests.pod import free_port
 from tests.postgres import PASSWORD, PostgresServer, postgres_server
+from tests.receivers import Receivers
 
 _OF_DISPATCHERS = "FROM pg_stat_activity WHERE application_name = 'notification-dispatcher'"
 
@@ -166,6 +168,29 @@ async def test_dispatchers_that_share_a_queue_have_the_rate_of_both(
         await delivered(receiver, *ids)
     # 8 seconds' worth; alone, or if each had half of its rate, it would be 16.
     assert 7 < time.monotonic() - began < 14
+
+
+async def test_what_slack_did_not_take_from_one_that_ended_the_next_one_sends(
+    tmp_path: Path, receiver: Receiver, postgres: PostgresServer
+) -> None:
+    receiver.status = 410
+    async with Receivers() as slack:
+        variables = settings(
+            new_schema(),
+            NOTIFICATION_QUEUE_DSN=postgres.dsn,
+            NOTIFICATION_ALERT_FAILURE_THRESHOLD="1",
+            NOTIFICATION_ALERT_ALLOW_PRIVATE_ADDRESSES="true",
+        )
+        # Nobody listens there.
+        down = {"SLACK_ALERT_WEBHOOK_URL": f"http://127.0.0.1:{free_port()}/hook"}
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables, **down) as process:
+            await process.post(jobs("a"))
+            await process.until_logged("alert_not_sent")
+            assert await process.end() == 0
+            assert "alert_left" in {line.get("action") for line in process.lines()}
+        up = {"SLACK_ALERT_WEBHOOK_URL": slack.slack_url("alerts")}
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables, **up):
+            assert "[FIRING]" in (await slack.alert("Failure spike", 10))["text"]
 
 
 async def test_a_second_pipeline_does_not_start(tmp_path: Path, receiver: Receiver, postgres: PostgresServer) -> None:
