@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -198,6 +199,32 @@ async def test_one_that_was_away_too_long_leaves_it_to_the_one_that_took_over(fl
     fleet.alerts.append(away)
     await fleet.pass_time(1)
     assert [len(slack.waiting) for slack in fleet.slacks] == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+async def test_one_that_was_away_does_not_tell_what_another_has_told_since(fleet: Fleet) -> None:
+    fleet.slack_down = True
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    away = fleet.alerts.pop(0)
+    await fleet.pass_time(31)
+    fleet.slack_down = False
+    for slack in fleet.slacks[1:]:
+        slack.come_back()
+    await fleet.pass_time(120)
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING), (Alert.FAILURE_SPIKE, Status.RESOLVED)]
+    fleet.alerts.append(away)
+    await fleet.pass_time(1)
+    assert not fleet.slacks[0].waiting
+
+
+async def test_what_a_program_that_knows_no_notices_has_erased_is_told(fleet: Fleet) -> None:
+    fleet.slack_down = True
+    fail(fleet.alerts[0], 20)
+    await fleet.pass_time(1)
+    fleet.board.written = msgspec.json.encode({**msgspec.json.decode(fleet.board.written), "notices": {}})
+    await fleet.pass_time(20)
+    fleet.slacks[0].come_back()
+    assert fleet.told() == [(Alert.FAILURE_SPIKE, Status.FIRING)]
 
 
 async def test_what_holds_though_no_answer_came_is_not_told_again(fleet: Fleet) -> None:

@@ -152,7 +152,7 @@ class FleetAlerts:
                 self._number, self._told = self._number + 1, told._replace(kept_back=told.kept_back.copy())
             raise
         self._number, self._told = self._number + 1, None
-        self._notices.pass_on()
+        self._notices.pass_on(self._time.seconds)
         for alert, times in self._gathered.kept_back.items():
             self._sender.suppressed(alert, times)
 

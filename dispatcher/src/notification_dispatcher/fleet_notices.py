@@ -53,8 +53,8 @@ class FleetNotices:
         self.leaving = False
         self._me = me
         self._sender = sender
-        self._passed_on: dict[Alert, str] = {}
-        """The ids of those that the sender was given."""
+        self._passed_on: dict[Alert, KeptNotice] = {}
+        """Those that the sender was given, as they were on the board when it was last heard of."""
 
     def go_on_from(self, kept: dict[Alert, KeptNotice], now: float) -> None:
         """Remember these; but what was sent is over, and what nobody sends any more is to be sent from here."""
@@ -75,18 +75,25 @@ class FleetNotices:
         else:
             before.id, before.notice = new_id(), instead_of(before.notice, notice)
 
-    def pass_on(self) -> None:
+    def pass_on(self, now: float) -> None:
         """What is on the board holds: give the sender what it has not got, and take from it what is another's."""
         mine = {alert: one for alert, one in self.kept.items() if one.by == self._me}
-        for alert in self._passed_on.keys() & self.kept.keys() - mine.keys():
-            self._sender.drop(alert)
+        for alert in self._passed_on.keys() - mine.keys():
+            # What is gone before its time, a program that knows no notices has erased: nobody else sends it.
+            if alert in self.kept or self._passed_on[alert].until <= now:
+                self._sender.drop(alert)
         for alert, one in mine.items():
-            if self._passed_on.get(alert) != one.id:
+            if not self._has(alert, one):
                 self._sender.replace(one.notice)
-        self._passed_on = {alert: one.id for alert, one in mine.items()}
+        self._passed_on = mine
 
     def _sent(self, alert: Alert, one: KeptNotice) -> bool:
-        return one.by == self._me and self._passed_on.get(alert) == one.id and not self._sender.waits(alert)
+        return one.by == self._me and self._has(alert, one) and not self._sender.waits(alert)
+
+    def _has(self, alert: Alert, one: KeptNotice) -> bool:
+        """Whether it is what the sender was given."""
+        given = self._passed_on.get(alert)
+        return given is not None and given.id == one.id
 
     def _take(self, one: KeptNotice, now: float) -> None:
         """Send it from here; or let another, if this one ends."""
