@@ -14,6 +14,8 @@ from notification_dispatcher.metric_names import FailureReason
 
 DOWN = Delivery(Outcome.RETRY, FailureReason.CONNECTION, "no connection")
 REFUSED = Delivery(Outcome.FAILED, FailureReason.HTTP_4XX, "answered 410")
+SHARED = 1000.0
+"""Turns that far ahead are given, where others share the jobs: to all of them here."""
 
 
 def turn_of(limit: RateLimit, name: str, now: float) -> float:
@@ -57,7 +59,7 @@ def test_a_quiet_time_saves_up_no_more_than_the_burst() -> None:
 
 
 def test_the_place_of_one_that_does_not_come_back_is_taken_by_another() -> None:
-    limit = RateLimit(10, 1)
+    limit = RateLimit(10, 1, SHARED)
     for number in range(10):
         limit.reserve(f"j{number}", 100.0)
     limit.start("j0")
@@ -69,10 +71,19 @@ def test_the_place_of_one_that_does_not_come_back_is_taken_by_another() -> None:
     assert turn_of(limit, "j1", 100.75) <= 100.75, "that of j2, in turn"
 
 
+def test_where_all_come_back_nobody_takes_the_place_of_one_that_is_late() -> None:
+    limit = RateLimit(10, 1)
+    for number in range(600):
+        limit.reserve(f"j{number}", 100.0)
+    limit.start("j0")
+    assert turn_of(limit, "new", 104.5) == pytest.approx(160.0)
+    assert turn_of(limit, "j1", 104.5) <= 104.5, "it has its own still, and not the last of the line"
+
+
 @pytest.mark.parametrize("replicas", [2, 3, 8])
 def test_dispatchers_that_share_their_jobs_have_the_rate_of_all_of_them(replicas: int) -> None:
     dice = random.Random(1)
-    limits = [RateLimit(20, 1) for _ in range(replicas)]
+    limits = [RateLimit(20, 1, SHARED) for _ in range(replicas)]
     waiting = [(100.0, f"j{number}") for number in range(20 * replicas * 40)]
     started = postponed = 0
     for step in range(3000):

@@ -14,7 +14,8 @@ _KEPT_SECONDS = 5.0
 _LATE_SECONDS = 0.5
 """A job that is not back by then may have gone to another dispatcher, as those of a shared queue do, and one that
 another had sent away takes its place: they share the places of all, and none goes unused while there is one to take
-it. Up to then it may be on its way, and would find itself at the end of the line."""
+it. Up to then it may be on its way, and would find itself at the end of the line: where that may be endless, its place
+is nobody else's."""
 
 _MOST_RESERVED = 100_000
 
@@ -23,7 +24,7 @@ class RateLimit:
     """So many a second on average, so many at once. Times are monotonic seconds."""
 
     def __init__(self, per_second: float, burst: int, longest: float = math.inf) -> None:
-        """`longest`: how far ahead a turn may be, in seconds."""
+        """`longest`: how far ahead a turn may be, in seconds; infinite where all who have one come back here."""
         self._longest = longest
         self.per_second = per_second
         self.burst = burst
@@ -44,7 +45,7 @@ class RateLimit:
         turn = self._reserved.get(name, self._taken.get(name))
         if turn is not None:
             return turn
-        if self._take_over(name, now):
+        if self._longest < math.inf and self._take_over(name, now):
             return now
         turn = self.through(now)
         if turn > now and (len(self._reserved) >= _MOST_RESERVED or turn > now + self._longest):
