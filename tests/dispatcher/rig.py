@@ -169,4 +169,6 @@ async def rigged(
             rig.parts.worker.stop()
             for task in rig.running:
                 task.cancel()
-            await asyncio.gather(*rig.running, return_exceptions=True)
+            ended = asyncio.gather(*rig.running, return_exceptions=True)
+            while not ended.done():
+                await rig.pass_time(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher import worker
@@ -356,6 +357,26 @@ async def test_on_stop_a_queue_that_is_away_is_waited_for_as_long_as_a_delivery(
     assert (len(rig.crm.taken), working.done()) == (1, False)
     await rig.pass_time(7)
     assert (working.done(), rig.scrape().total(names.JOBS_TOTAL, result="processed")) == (True, processed)
+
+
+async def test_on_stop_a_queue_that_does_not_answer_is_not_waited_for_longer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hanging(_: Sequence[Settlement]) -> Sequence[Lease]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(rig.parts.queue, "settle", hanging)
+    await rig.put("a")
+    working = rig.start(drain_seconds=5)
+    await rig.settle()
+    rig.parts.worker.stop()
+    with capture_logs() as logs:
+        await rig.pass_time(5)
+        assert (len(rig.crm.taken), working.done()) == (1, False)
+        await rig.pass_time(1)
+    assert working.done()
+    assert [(line["action"], line["jobs"]) for line in logs] == [("settling_abandoned", 1)]
 
 
 async def test_routes_of_the_moment_apply(rig: Rig) -> None:

@@ -69,8 +69,6 @@ class Worker:
         self._ended = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drained = False
-        self._give_up_at = 0.0
-        """Until then, in monotonic seconds, what has ended is settled after the drain."""
 
     @property
     def active(self) -> int:
@@ -93,9 +91,10 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             # If it fails, that ends all of it: a worker that delivers and settles nothing would repeat everything.
             settler = group.create_task(self._settle_all(), name="settler")
+            give_up_at = 0.0
             try:
                 await self._claim_all()
-                self._give_up_at = self._clock.monotonic() + drain_seconds + _LAST_TRIES_SECONDS
+                give_up_at = self._clock.monotonic() + drain_seconds + _LAST_TRIES_SECONDS
                 await self._drain(drain_seconds)
             finally:
                 # First, or a slot that is cancelled gives its job back and waits for the next.
@@ -105,7 +104,7 @@ class Worker:
                 await asyncio.gather(*self._slots.values(), return_exceptions=True)
                 self._drained = True
                 self._ended.set()
-                await asyncio.wait((settler,))
+                await self._settled(settler, max(give_up_at - self._clock.monotonic(), _LAST_TRIES_SECONDS))
 
     async def _claim_all(self) -> None:
         """Keep a little more claimed than runs."""
@@ -216,6 +215,14 @@ class Worker:
             logger.info("finishing what runs", action="draining", running=len(self._slots))
             await asyncio.wait(self._slots.values(), timeout=seconds)
 
+    async def _settled(self, settler: asyncio.Task[None], seconds: float) -> None:
+        """Wait until all is settled, but no longer: a queue may also not answer at all."""
+        await until_first(settled=asyncio.wait((settler,)), over=self._clock.sleep(seconds))
+        if not settler.done():
+            # They are leased again at the next start, and delivered again: at least once.
+            logger.error("given up", action="settling_abandoned", jobs=self._held)
+            settler.cancel()
+
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for something, or for the stop."""
         await until_first(idle=waiting, stop=self._stopping.wait())
@@ -240,10 +247,6 @@ class Worker:
                 lost = {(lease.holder, lease.seq) for lease in await self._queue.settle(batch)}
             except QueueUnavailableError as error:
                 logger.error("nothing can be settled", action="queue_unavailable", why=str(error))  # noqa: TRY400
-                if self._drained and self._clock.monotonic() >= self._give_up_at:
-                    # They are leased again at the next start, and delivered again: at least once.
-                    logger.error("given up", action="settling_abandoned", jobs=len(batch))  # noqa: TRY400
-                    return []
                 await self._clock.sleep(_UNAVAILABLE_PAUSE_SECONDS)
             else:
                 if lost:
