@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -477,6 +478,34 @@ async def test_a_service_that_drips_does_not_keep_the_process_from_ending(tmp_pa
         await process.post([{"type": "booking-created", "payload": {}}])
         await asyncio.wait_for(drip.asked.acquire(), 10)
         assert await process.end() == 0
+
+
+async def test_a_thread_that_could_not_be_started_takes_no_place(receiver: Destination) -> None:
+    channel = apprise(receiver, allow_private=True)
+    # A stack that no machine has room for: no thread starts, as where there are as many as may be.
+    usual = threading.stack_size(1 << 47)
+    try:
+        for _ in range(8):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await channel.deliver(lease(ADA))
+    finally:
+        threading.stack_size(usual)
+    async with asyncio.timeout(10):
+        assert (await channel.deliver(lease(ADA))).outcome is Outcome.DELIVERED
+
+
+async def test_a_plugin_that_exits_is_told_of_like_any_other(
+    receiver: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = apprise(receiver, allow_private=True)
+
+    def notify(**_: str) -> bool:
+        raise SystemExit(CANARY)
+
+    monkeypatch.setattr(channel._service, "notify", notify)
+    async with asyncio.timeout(10):
+        delivery = await channel.deliver(lease(ADA))
+    assert delivery == Delivery(Outcome.RETRY, FailureReason.UNKNOWN, "the service could not be told (SystemExit)")
 
 
 async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: HttpClient) -> None:

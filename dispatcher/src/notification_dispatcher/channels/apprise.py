@@ -127,7 +127,12 @@ class AppriseChannel:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(end, delivery)
 
-        threading.Thread(target=run, name="apprise", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="apprise", daemon=True).start()
+        except BaseException:
+            # There may be as many as the machine has room for.
+            self._room.release()
+            raise
         return await ended
 
     def _notify(self, title: str, text: str) -> Delivery:
@@ -137,7 +142,7 @@ class AppriseChannel:
         try:
             if self._service.notify(body=text, title=title):
                 return DELIVERED
-        except Exception as error:  # noqa: BLE001  a service's plugin may raise anything, URLs included
+        except BaseException as error:  # noqa: BLE001  a plugin may raise anything, URLs included; it ends no thread
             detail = f"the service could not be told ({type(error).__name__})"
         else:
             detail = "the service did not take it"
