@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notification_dispatcher.metric_names import Alert
+from notification_dispatcher.schema import Duration
 from notification_operator.alerting_rules import RuleInput, rule_groups
 from notification_operator.spec.alert_rules import AlertName, RuleOverride
 from notification_operator.spec.monitoring import Slo
@@ -23,8 +24,8 @@ INPUT = RuleInput(
     pipeline="bookings",
     metrics_prefix="acme_",
     failure_threshold=33,
-    failure_window="7m30s",
-    failure_window_seconds=450,
+    failure_window=Duration("7m30s"),
+    scrape_interval=Duration("15s"),
     backlog_threshold=321,
     latency_threshold_ms=7000,
     runbook_url="https://runbooks.example.com/{alert}",
@@ -171,10 +172,21 @@ def test_numbers_are_the_pipelines(name: str, condition: str) -> None:
     assert condition in alerts()[name]["expr"]
 
 
-def test_a_window_too_short_for_prometheus_is_a_minute() -> None:
-    spike = alerts(replace(INPUT, failure_window="5s", failure_window_seconds=5))["NotificationFailureSpike"]
-    assert "[60s]" in spike["expr"]
-    assert "within 60s" in spike["annotations"]["description"]
+@pytest.mark.parametrize(
+    ("window", "scrapes", "taken"),
+    [
+        ("5s", "15s", "1m"),
+        ("5s", "1s", "1m"),
+        ("1m", "1m", "4m"),
+        ("3m", "40s500ms", "3m"),
+        ("2m", "40s500ms", "2m42s"),
+    ],
+)
+def test_a_window_too_short_for_prometheus_is_a_minute_or_four_scrapes(window: str, scrapes: str, taken: str) -> None:
+    given_input = replace(INPUT, failure_window=Duration(window), scrape_interval=Duration(scrapes))
+    spike = alerts(given_input)["NotificationFailureSpike"]
+    assert f"[{taken}]" in spike["expr"]
+    assert f"within {taken};" in spike["annotations"]["description"]
 
 
 def test_a_stuck_backlog_alerts_and_a_shrinking_one_does_not() -> None:

@@ -159,6 +159,7 @@ INVALID = [
     ("jobTypes[1]", {"jobTypes": [{"name": "a"}, {"name": "a"}]}),
     ("retry.initialBackoff must not be longer", {"retry": {"initialBackoff": "10m"}}),
     ("scrapeTimeout must not be longer", {"monitoring": {"serviceMonitor": {"scrapeTimeout": "1m"}}}),
+    ("interval must be at most 2m", {"monitoring": {"serviceMonitor": {"interval": "2m1ms"}}}),
     ("monitoring.metricsPrefix", {"monitoring": {"metricsPrefix": "No-Prefix"}}),
     ("queue.overflow", {"queue": {"overflow": "Explode"}}),
     ("queue.capacity", {"queue": {"capacity": 0}}),
@@ -313,6 +314,7 @@ MONITORED: list[dict[str, Any]] = [
     slo(objective="94", enabled=False),
     {"dashboard": {"annotations": {"grafana_folder": "b", "example.com/team": "a b"}}},
     {"monitoring": {"serviceMonitor": {"scrapeClass": "mutual-tls"}}},
+    {"monitoring": {"serviceMonitor": {"interval": "120s", "scrapeTimeout": "2m"}}},
     relabeling(
         {"sourceLabels": ["__name__"], "regex": "plannivo_python_.+", "action": "drop"},
         {"sourceLabels": ["a", "b"], "separator": "", "targetLabel": "${1}_x", "replacement": "$1", "regex": "(.*)"},

@@ -153,6 +153,12 @@ def test_durations_reach_prometheus_in_its_own_form() -> None:
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("1m31s", "1s500ms")
 
 
+def test_failures_are_counted_over_the_scrapes_that_there_are() -> None:
+    found = the("PrometheusRule", alerts={"failureWindow": "1m"}, monitoring={"serviceMonitor": {"interval": "1m"}})
+    expressions = [rule["expr"] for group in found["groups"] for rule in group["rules"]]
+    assert any("job_failures_total" in expr and "[4m]" in expr for expr in expressions)
+
+
 def of_kind(kind: str, context: Context = CONTEXT, **spec: Any) -> Manifest | None:
     return next((one for one in desired(parsed(**spec), context) if one["kind"] == kind), None)
 

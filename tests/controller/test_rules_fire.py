@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from notification_dispatcher.schema import Duration
 from notification_operator.alerting_rules import rule_groups
 from notification_operator.spec.alert_rules import AlertName, RuleOverride
 from notification_operator.spec.monitoring import Slo
@@ -85,6 +86,12 @@ def test_a_restart_of_the_dispatcher_is_no_spike(tmp_path: Path) -> None:
     story.firing("10m", SPIKE).firing("12m", SPIKE).firing("20m", SPIKE).holds(thresholds(), tmp_path)
 
 
+def test_a_window_of_one_scrape_is_wide_enough_to_fire(tmp_path: Path) -> None:
+    story = Story({series(FAILURES, reason="http_5xx"): "0x10 40x60"}, interval="1m")
+    story.firing("10m", SPIKE).firing("12m", SPIKE, OWN_CRITICAL).firing("30m", SPIKE)
+    story.holds(thresholds(failure_window=Duration("1m"), scrape_interval=Duration("1m")), tmp_path)
+
+
 # Backlog: 321.
 
 
@@ -155,6 +162,11 @@ def test_one_job_that_a_full_queue_loses_fires_and_resolves(tmp_path: Path, reas
     story = Story({series(DROPPED, reason=reason): "0x40 1x120"})
     story.firing("10m", DROPS).firing("10m15s", DROPS, OWN_CRITICAL).firing("22m", DROPS)
     story.holds(thresholds(), tmp_path)
+
+
+def test_scrapes_as_far_apart_as_they_may_be_show_a_drop(tmp_path: Path) -> None:
+    story = Story({series(DROPPED, reason="capacity"): "0x10 1x60"}, interval="2m")
+    story.firing("20m", DROPS).firing("22m", DROPS, OWN_CRITICAL).holds(thresholds(), tmp_path)
 
 
 def test_what_callers_got_wrong_is_no_drop_of_ours(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 NAMES = (*_words("crm team mail any a 0 a-b a--b"), "a" * 63)
 DURATIONS = (
-    *_words("1ms 1s 5m 1h30m 1s1s1s1s 72h 71h59m59s999ms 720h 720h1ms 43200m 2592000000ms 0s 0h0m0s0ms 000000001s"),
+    *_words(
+        "1ms 1s 2m 2m1ms 5m 1h30m 1s1s1s1s 72h 71h59m59s999ms 720h 720h1ms 43200m 2592000000ms 0s 0h0m0s0ms 000000001s"
+    ),
     *_words("999999999h 1s1s1s1s1s P1D -5s +5s 1.5h 5 1d 1us"),
     "5 s",
 )

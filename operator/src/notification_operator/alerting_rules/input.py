@@ -8,6 +8,7 @@ from typing import Any
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.metric_names import DropReason
+from notification_dispatcher.schema import Duration
 from notification_operator.alerting_rules.templates import literal, value_of
 from notification_operator.dashboards.promql import is_exactly, selector
 from notification_operator.spec.alert_rules import AlertName, RuleOverride, Severity
@@ -28,9 +29,8 @@ class RuleInput:
     """The pipeline's name."""
     metrics_prefix: str
     failure_threshold: int
-    failure_window: str
-    """As Prometheus writes a duration: `5m`, `1h30m`."""
-    failure_window_seconds: float
+    failure_window: Duration
+    scrape_interval: Duration
     backlog_threshold: int
     latency_threshold_ms: int
     runbook_url: str

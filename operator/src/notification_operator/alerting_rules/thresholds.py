@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from notification_dispatcher import metric_names as names
+from notification_dispatcher.schema import Duration
 from notification_operator.alerting_rules.input import BY_PIPELINE, FULL, HOLD, Group, Rule, RuleInput
 from notification_operator.alerting_rules.templates import COUNT, each_of, value_of
 from notification_operator.dashboards.promql import is_one_of, selector
 from notification_operator.spec.alert_rules import AlertName, Severity
 
-_SHORTEST_WINDOW_SECONDS = 60
-"""A counter needs some scrapes within its window before it can increase."""
+_SHORTEST_WINDOW = Duration("1m")
+"""Rules are evaluated some times within it, whatever Prometheus' own interval is."""
+_SCRAPES = 4
+"""A counter is seen to increase only between two scrapes within its window, and one may fail."""
 _LATENCY_WINDOW = "5m"
 _DROPS_WINDOW = "5m"
 _TREND_WINDOW = "10m"
@@ -87,8 +90,7 @@ def _above_latency(rules: RuleInput, histogram: str) -> str:
 
 def _failure_spike(rules: RuleInput) -> Rule:
     """Jobs fail for good, many of them."""
-    short = rules.failure_window_seconds < _SHORTEST_WINDOW_SECONDS
-    window = f"{_SHORTEST_WINDOW_SECONDS}s" if short else rules.failure_window
+    window = _failure_window(rules)
     increase = f"increase({rules.series(names.JOB_FAILURES_TOTAL)}[{window}])"
     reasons = each_of(f"topk(3, sum by (reason) ({increase}) > 0)", "reason")
     return Rule(
@@ -100,6 +102,13 @@ def _failure_spike(rules: RuleInput) -> Rule:
         f"{rules.failure_threshold}. Top reasons: {reasons}.{rules.load()}",
         mirrors=True,
     )
+
+
+def _failure_window(rules: RuleInput) -> str:
+    """The pipeline's own, unless Prometheus would see too little within it."""
+    scrapes = _SCRAPES * rules.scrape_interval.milliseconds
+    longest = max(rules.failure_window.milliseconds, _SHORTEST_WINDOW.milliseconds, scrapes)
+    return Duration(f"{longest}ms").normalised
 
 
 def _backlog_growth(rules: RuleInput) -> Rule:

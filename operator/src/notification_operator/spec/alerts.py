@@ -53,7 +53,9 @@ class Alerts(ApiModel):
         description="Failure Spike: alert when at least this many jobs failed for good within failureWindow.",
     )
     failure_window: Duration = Field(
-        default=Duration("5m"), description="Length of the sliding window that failures are counted in."
+        default=Duration("5m"),
+        description="Length of the sliding window that failures are counted in. The rule of Prometheus takes at least "
+        "1m, and at least the time of four scrapes.",
     )
     backlog_threshold: int = Field(
         default=500, ge=1, le=10_000_000, description="Backlog Growth: alert when at least this many jobs wait."

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from notification_dispatcher.metric_names import DEFAULT_PREFIX
-from notification_dispatcher.schema import ApiModel, Duration, rule
+from notification_dispatcher.schema import ApiModel, Duration, rule, rules
 from notification_operator.spec.relabeling import Relabeling
 from notification_operator.spec.values import AddedAnnotations, AddedLabels
 
@@ -16,6 +16,12 @@ FOLDER_ANNOTATION = "grafana_folder"
 
 _METRICS_PREFIX = r"^[a-z_][a-z0-9_]*_$"
 _OBJECTIVE = r"^9[4-9]([.][0-9]{1,3})?$"
+_LONGEST_INTERVAL = "2m"
+_INTERVAL_TOO_LONG = (
+    f"monitoring.serviceMonitor.interval must be at most {_LONGEST_INTERVAL}: rules look back five minutes, and see "
+    "nothing, or too little, where samples are further apart"
+)
+_TIMEOUT_TOO_LONG = "monitoring.serviceMonitor.scrapeTimeout must not be longer than its interval"
 _SHORTEST_SLO_WINDOW = "72h"
 _SLO_WINDOW_TOO_SHORT = (
     f"monitoring.prometheusRule.slo.window must be at least {_SHORTEST_SLO_WINDOW}: the slowest alert looks so far back"
@@ -27,9 +33,9 @@ class ServiceMonitor(ApiModel):
     """The object that tells a Prometheus of prometheus-operator to scrape the dispatcher."""
 
     model_config = ConfigDict(
-        json_schema_extra=rule(
-            "duration(self.scrapeTimeout) <= duration(self.interval)",
-            "monitoring.serviceMonitor.scrapeTimeout must not be longer than its interval",
+        json_schema_extra=rules(
+            ("duration(self.scrapeTimeout) <= duration(self.interval)", _TIMEOUT_TOO_LONG),
+            (f"duration(self.interval) <= duration('{_LONGEST_INTERVAL}')", _INTERVAL_TOO_LONG),
         )
     )
 
@@ -39,7 +45,11 @@ class ServiceMonitor(ApiModel):
         "`namespace` and `pipeline` (this resource's namespace and name): rules and boards go by them. "
         "There is no alert on dispatchers that aren't scraped then.",
     )
-    interval: Duration = Field(default=Duration("15s"), description="Time between two scrapes.")
+    interval: Duration = Field(
+        default=Duration("15s"),
+        description=f"Time between two scrapes; at most {_LONGEST_INTERVAL}. Where it is longer than Grafana's data "
+        "source has as its scrape interval, change it there too, or the boards' rates may be empty.",
+    )
     scrape_timeout: Duration = Field(default=Duration("10s"), description="Limit for one scrape; at most interval.")
     labels: AddedLabels = Field(
         default_factory=dict,
@@ -59,9 +69,11 @@ class ServiceMonitor(ApiModel):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _often_enough(self) -> Self:
         if self.scrape_timeout.milliseconds > self.interval.milliseconds:
-            raise ValueError("monitoring.serviceMonitor.scrapeTimeout must not be longer than its interval")
+            raise ValueError(_TIMEOUT_TOO_LONG)
+        if self.interval.milliseconds > Duration(_LONGEST_INTERVAL).milliseconds:
+            raise ValueError(_INTERVAL_TOO_LONG)
         return self
 
 
