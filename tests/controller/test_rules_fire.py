@@ -149,6 +149,16 @@ def test_a_threshold_above_all_other_bounds_fires_as_well(tmp_path: Path, alert:
 
 
 @pytest.mark.parametrize(("alert", "histogram"), LATENCY)
+def test_a_threshold_that_is_raised_ends_its_alert_when_the_histograms_have_it(
+    tmp_path: Path, alert: str, histogram: str
+) -> None:
+    # All take six seconds. The dispatcher takes up the seven of the rule after ten minutes, and counts from zero.
+    counts = {"5000": "0x120", "7000": "_x40 0+10x80", "10000": "0+10x39 0+10x80", "+Inf": "0+10x39 0+10x80"}
+    story = Story({series(f"{histogram}_bucket", job_type="a", le=bound): seen for bound, seen in counts.items()})
+    story.firing("10m", alert, {**OWN_WARNING, "job_type": "a"}).firing("21m", alert).holds(thresholds(), tmp_path)
+
+
+@pytest.mark.parametrize(("alert", "histogram"), LATENCY)
 def test_without_traffic_nothing_is_slow(tmp_path: Path, alert: str, histogram: str) -> None:
     story = Story(buckets(histogram, "booking-created", at_7000=0, at_inf=0))
     story.firing("10m", alert).firing("20m", alert).holds(thresholds(), tmp_path)

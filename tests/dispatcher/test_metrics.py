@@ -68,11 +68,62 @@ async def test_what_can_be_known_is_there_at_zero(tmp_path: Path) -> None:
         assert scrape.total(names.DELIVERY_ATTEMPTS_TOTAL, channel="crm", outcome=outcome) == 0
 
 
-async def test_buckets_have_the_threshold_in_force_at_the_start(tmp_path: Path) -> None:
+LATENCIES = (names.JOB_WAIT_DURATION_MS, names.JOB_DURATION_MS)
+
+
+def bounds(scrape: Scrape, histogram: str, job_type: str = "other") -> set[float]:
+    samples = scrape.families[f"plannivo_{histogram}"].samples
+    return {float(one.labels["le"]) for one in samples if "le" in one.labels and one.labels["job_type"] == job_type}
+
+
+def with_threshold(milliseconds: float) -> set[float]:
+    return {*map(float, names.WAIT_BUCKETS_MS), milliseconds, float("inf")}
+
+
+@pytest.mark.parametrize("histogram", LATENCIES)
+async def test_buckets_have_the_threshold_in_force_at_the_start(tmp_path: Path, histogram: str) -> None:
     async with rigged(tmp_path, NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS="7777") as rig:
-        family = rig.scrape().families["plannivo_notification_job_duration_ms"]
-    bounds = {float(sample.labels["le"]) for sample in family.samples if "le" in sample.labels}
-    assert bounds == {*map(float, names.WAIT_BUCKETS_MS), 7777.0, float("inf")}
+        assert bounds(rig.scrape(), histogram) == with_threshold(7777)
+
+
+def take_up(rig: Rig, **settings: str) -> None:
+    """Put settings in force while the dispatcher runs."""
+    rig.parts.in_force.replace(read(settings), {})
+    rig.parts.metrics.take_up()
+
+
+@pytest.mark.parametrize("job_type", ["other", "booking-created", "not-configured"])
+@pytest.mark.parametrize(("threshold", "bound"), [(7777, "7777.0"), (7_200_000, "7.2e+06")])
+async def test_buckets_have_a_threshold_that_changes_and_begin_at_zero(
+    tmp_path: Path, threshold: int, bound: str, job_type: str
+) -> None:
+    async with rigged(tmp_path, NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS="6666") as rig:
+        before = rig.parts.metrics.times_of(job_type)
+        for one in before:
+            one.observe(6000)
+        take_up(rig, NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS=str(threshold))
+        scrape = rig.scrape()
+        for histogram in LATENCIES:
+            assert bounds(scrape, histogram, job_type) == with_threshold(threshold)
+            assert scrape.total(f"{histogram}_count", job_type=job_type) == 0
+            assert scrape.total(f"{histogram}_sum", job_type=job_type) == 0
+        # Who holds a series goes on counting in it.
+        for one in (*before, *rig.parts.metrics.times_of(job_type)):
+            one.observe(threshold)
+        scrape = rig.scrape()
+        for histogram in LATENCIES:
+            assert scrape.total(f"{histogram}_count", job_type=job_type) == 2
+            assert scrape.total(f"{histogram}_bucket", job_type=job_type, le="5000.0") == 0
+            assert scrape.total(f"{histogram}_bucket", job_type=job_type, le=bound) == 2
+
+
+@pytest.mark.parametrize("threshold", [6666, 10_000])
+async def test_what_was_counted_stays_while_the_bounds_do(tmp_path: Path, threshold: int) -> None:
+    async with rigged(tmp_path, NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS="5000") as rig:
+        rig.parts.metrics.times_of("other").waits.observe(1)
+        take_up(rig, NOTIFICATION_ALERT_FAILURE_THRESHOLD="7", NOTIFICATION_ALERT_LATENCY_THRESHOLD_MS=str(threshold))
+        counted = rig.scrape().total(f"{names.JOB_WAIT_DURATION_MS}_count", job_type="other")
+        assert counted == (threshold in names.WAIT_BUCKETS_MS)
 
 
 async def test_the_prefix_is_everywhere(tmp_path: Path) -> None:
@@ -94,10 +145,8 @@ async def test_job_types_are_bounded(tmp_path: Path) -> None:
 async def test_new_settings_show_at_once(tmp_path: Path) -> None:
     async with rigged(tmp_path) as rig:
         before = rig.parts.in_force.settings.hash
-        settings = read({"NOTIFICATION_ALERT_FAILURE_THRESHOLD": "7", "NOTIFICATION_ALERT_COOLDOWN_MS": "1500"})
-        rig.parts.in_force.replace(settings, {})
-        rig.parts.metrics.take_up()
-        scrape = rig.scrape()
+        take_up(rig, NOTIFICATION_ALERT_FAILURE_THRESHOLD="7", NOTIFICATION_ALERT_COOLDOWN_MS="1500")
+        scrape, settings = rig.scrape(), rig.parts.in_force.settings
         assert scrape.total(names.THRESHOLD, threshold="failure") == 7
         assert scrape.total(names.THRESHOLD, threshold="cooldown_seconds") == 1.5
         assert scrape.total(names.CONFIG_INFO) == scrape.total(names.CONFIG_INFO, hash=settings.hash) == 1

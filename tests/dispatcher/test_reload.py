@@ -82,6 +82,17 @@ async def test_a_change_is_in_force_without_a_restart(watched: Watched) -> None:
     assert watched.rig.scrape().total(names.CONFIG_INFO, hash=line["hash"]) == 1
 
 
+async def test_a_latency_threshold_is_a_bound_of_the_histograms_without_a_restart(watched: Watched) -> None:
+    await watched.swap({**FILES, Variable.ALERT_LATENCY_THRESHOLD_MS: b"7200000"})
+    watched.rig.start()
+    await watched.rig.put("a", job_type="booking-created")
+    await watched.rig.settle()
+    scrape = watched.rig.scrape()
+    for histogram in (names.JOB_WAIT_DURATION_MS, names.JOB_DURATION_MS):
+        for job_type, counted in (("booking-created", 1), ("refund-requested", 0)):
+            assert scrape.total(f"{histogram}_bucket", job_type=job_type, le="7.2e+06") == counted
+
+
 async def test_routes_change_too(watched: Watched) -> None:
     routing = {**ROUTING, "jobTypes": [{"name": "brand-new", "channels": ["team"], "timeout": "3s"}]}
     await watched.swap({**FILES, "pipeline.json": json.dumps(routing).encode()})

@@ -65,6 +65,10 @@ _OPEN = {
 
 Values = Iterable[StrEnum | str]
 
+_THRESHOLD = (
+    "The pipeline's `latencyThreshold` is always one more bound of the first two: when it changes, they begin at zero."
+)
+
 
 def markdown() -> str:
     """The whole page."""
@@ -72,7 +76,7 @@ def markdown() -> str:
         _INTRODUCTION,
         _DISPATCHER,
         *_table(dispatcher()),
-        *_buckets(dispatcher(), "The pipeline's `latencyThreshold` at the start is always one more bound of both."),
+        *_buckets(dispatcher(), _THRESHOLD),
         *_labels(_DISPATCHER_VALUES, ("job_type", "channel", "hash", "version", "implementation", "generation")),
         _OPERATOR,
         *_table(operator()),

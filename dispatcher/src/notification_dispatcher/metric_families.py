@@ -39,6 +39,10 @@ class Distribution:
     __slots__ = ("_bounds", "_counts", "_recent", "_total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
+        self.begin(bounds)
+
+    def begin(self, bounds: Sequence[float]) -> None:
+        """Count from zero, with these bounds."""
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
@@ -118,9 +122,20 @@ class HistogramFamily(_Family[Distribution]):
     def __init__(
         self, registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Iterable[float]
     ) -> None:
-        self._bounds = sorted(set(bounds))
-        self._edges = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]
+        self._set_bounds(sorted(set(bounds)))
         super().__init__(registry, name, text, labels)
+
+    def rebound(self, bounds: Iterable[float]) -> None:
+        """Take these bounds. Where they are others, each series begins at zero, as rates expect of a restart."""
+        ordered = sorted(set(bounds))
+        if ordered != self._bounds:
+            self._set_bounds(ordered)
+            for child in self._children.values():
+                child.begin(ordered)
+
+    def _set_bounds(self, ordered: Sequence[float]) -> None:
+        self._bounds = ordered
+        self._edges = [floatToGoString(bound) for bound in (*ordered, float("inf"))]  # type: ignore[no-untyped-call]
 
     def _make(self) -> Distribution:
         return Distribution(self._bounds)

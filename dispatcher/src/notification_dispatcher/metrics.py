@@ -104,8 +104,10 @@ class Metrics:
         self._gauge(names.ACTIVE_JOBS, "Jobs executing right now.").set_function(active)
 
     def take_up(self) -> None:
-        """Publish the settings in force: thresholds, hash, and the series of job types and channels that are new."""
+        """Publish the settings in force: thresholds, bounds, hash, and the series of new job types and channels."""
         live = self._in_force.live
+        for histogram in (self._wait, self._duration):
+            histogram.rebound(_bounds(live))
         for threshold, value in _thresholds(live).items():
             self._threshold.labels(threshold).set(value)
         self._config.clear()
@@ -219,9 +221,12 @@ class Metrics:
         return Gauge(self._prefix + name, text, labels, registry=self.registry)
 
     def _durations(self, name: str, text: str) -> HistogramFamily:
-        # The threshold at the start: the bounds of a histogram that runs can't change.
-        bounds = {*names.WAIT_BUCKETS_MS, self._in_force.live.latency_threshold_ms}
-        return HistogramFamily(self.registry, self._prefix + name, text, ["job_type"], bounds)
+        return HistogramFamily(self.registry, self._prefix + name, text, ["job_type"], _bounds(self._in_force.live))
+
+
+def _bounds(live: Live) -> set[int]:
+    # Without the threshold among them, a quantile could be on the wrong side of it.
+    return {*names.WAIT_BUCKETS_MS, live.latency_threshold_ms}
 
 
 def _thresholds(live: Live) -> dict[Threshold, float]:
