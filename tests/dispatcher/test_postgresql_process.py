@@ -10,12 +10,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
 from notification_dispatcher import metric_names as names
 from notification_dispatcher.variables import Variable
 from notification_operator.offline.settings_folder import swap
+from notification_operator.resources import pod_template
 from tests.certificates import self_signed
 from tests.contract.shared import SharedVirtualClock, new_schema, opened, shared_queue
 from tests.dispatcher.dispatcher_process import DispatcherProcess, dispatcher
@@ -151,6 +153,38 @@ async def test_a_server_that_hangs_is_not_waited_for(tmp_path: Path, receiver: R
             await process.post(jobs("taken", "in flight"))
             await delivered(receiver, "taken")
             assert receiver.ledger.delivered == {"in flight": 1, "taken": 1}
+
+
+async def test_on_sigterm_a_server_that_hangs_is_waited_for_no_longer_than_a_pod_may_take(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    schema = new_schema()
+    with postgres_server() as server:
+        variables = settings(schema, NOTIFICATION_QUEUE_DSN=server.dsn, NOTIFICATION_DRAIN_TIMEOUT_MS="1000")
+        async with dispatcher(tmp_path, {"channels": [receiver.channel()]}, **variables) as process:
+            receiver.hanging.clear()
+            await process.post(jobs("in flight"))
+            await process.until(names.ACTIVE_JOBS, 1)
+            # So that the exchange of alerts hangs in the middle of its transaction.
+            locking = await asyncpg.connect(server.dsn)
+            await locking.execute(f"BEGIN; SELECT FROM {schema}.board FOR UPDATE")
+            async with asyncio.timeout(10):
+                while not await locking.fetchval(f"SELECT count(*) {_OF_DISPATCHERS} AND wait_event_type = 'Lock'"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            pids = server.pids
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                process.process.send_signal(signal.SIGTERM)
+                await process.until_status("/readyz", 503)
+                receiver.hanging.set()
+                async with asyncio.timeout(1 + pod_template._STOP_MARGIN_SECONDS):
+                    assert await process.process.wait() == 0
+            finally:
+                locking.terminate()
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+            assert "settling_abandoned" in {line.get("action") for line in process.lines()}
 
 
 async def test_dispatchers_that_share_a_queue_have_the_rate_of_both(

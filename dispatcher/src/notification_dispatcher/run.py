@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -40,8 +40,10 @@ from notification_dispatcher.worker import Worker
 
 logger = structlog.get_logger(__name__)
 
+# With what the worker and closing the queue may take, all of it fits into what a pod has beyond the drain.
 _FLUSH_SECONDS = 2.0
-_LEAVE_SECONDS = 0.5
+_EXCHANGE_SECONDS = 0.5
+"""Of the alerts, by way of a database that may hang: what is for Slack is not to wait for that."""
 
 
 class _Server(uvicorn.Server):
@@ -114,7 +116,7 @@ def make_parts(in_force: InForce, queue: JobQueue, client: HttpClient, clock: Cl
 
 
 async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
-    """Run everything; on a signal, drain: not ready at once, then the deliveries, then the server."""
+    """Run everything; on a signal, drain: not ready at once, then the deliveries, then the server and the alerts."""
     server = _make_server(parts)
     stopped = _take_signals()
     fixed = parts.in_force.settings.fixed
@@ -134,18 +136,25 @@ async def _serve(parts: Parts, reload: Reload, listener: socket.socket) -> None:
         logger.info("stopping", action="stopping", running=parts.worker.active, waiting=parts.queue.counts().depth)
         parts.worker.stop()
         await work
+        server.should_exit = True
         for task in background:
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                await asyncio.wait(background)
-                await parts.alerts.flush()
-                await parts.slack.flush()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await parts.alerts.leave()
-        server.should_exit = True
+        await _within(_FLUSH_SECONDS, _flush(parts, background))
         await serving
+        await _within(_EXCHANGE_SECONDS, parts.alerts.leave())
+
+
+async def _flush(parts: Parts, background: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.wait(background)
+    await _within(_EXCHANGE_SECONDS, parts.alerts.flush())
+    await parts.slack.flush()
+
+
+async def _within(seconds: float, step: Awaitable[None]) -> None:
+    """Take a step, as far as it gets in that time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await step
 
 
 def _make_server(parts: Parts) -> _Server:

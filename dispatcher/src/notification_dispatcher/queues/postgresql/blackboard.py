@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from notification_dispatcher.queues.postgresql import statements
-from notification_dispatcher.queues.postgresql.links import Links
+from notification_dispatcher.queues.postgresql.links import Links, transaction
 
 _READ = f"SELECT content, ({statements.NOW_MS}) FROM board FOR UPDATE"  # noqa: S608
 _WRITE = "UPDATE board SET content = $1"
@@ -19,7 +19,7 @@ class Blackboard:
 
     async def change(self, by: Callable[[bytes, int], bytes]) -> None:
         """Replace what is written. Raises QueueUnavailableError; then it may be replaced all the same."""
-        async with self._links.link() as link, link.transaction():
+        async with self._links.link() as link, transaction(link):
             row = await link.fetchrow(_READ)
             assert row is not None  # noqa: S101  made with the table
             written, now_ms = row

@@ -17,7 +17,7 @@ from notification_dispatcher.waiting import until_first
 
 logger = structlog.get_logger(__name__)
 
-_FINISHING_SECONDS = 2.0
+_FINISHING_SECONDS = 0.5
 
 
 class Chore(NamedTuple):

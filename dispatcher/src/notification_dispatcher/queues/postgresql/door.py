@@ -27,7 +27,7 @@ _MOST_JOBS = 4000
 _MOST_BYTES = 16 * 1024 * 1024
 """So much in one transaction; what is asked for beyond that waits for the next. One request may be larger."""
 _LOOKS_FOR_VICTIMS = 3
-_FINISHING_SECONDS = 5.0
+_FINISHING_SECONDS = 1.0
 
 _encode = msgspec.json.encode
 

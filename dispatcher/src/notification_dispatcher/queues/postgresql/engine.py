@@ -52,7 +52,7 @@ LEASE_SECONDS = 10.0
 _BEAT_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 """Between two tries of what can wait."""
-_LEAVING_SECONDS = 5.0
+_LEAVING_SECONDS = 1.0
 _SOON_MS = 20
 """When others are about to take all that is due, it is time to look again."""
 
@@ -125,6 +125,7 @@ class PostgresqlQueue:
     async def _leave(self) -> None:
         try:
             async with asyncio.timeout(_LEAVING_SECONDS):
+                self._now()
                 await self._member.leave()
                 if not self._alone:
                     await self._bell.ring_now(self._member.id)

@@ -30,8 +30,8 @@ _ANSWER_SECONDS = 15.0
 _ABANDONED_MS = 10_000
 _TCP = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5000}
 """A machine that went away without a word is missed within five seconds, by who waits for it and by who does not."""
-_FINISHING_SECONDS = 5.0
-_GOODBYE_SECONDS = 1.0
+_FINISHING_SECONDS = 1.0
+_GOODBYE_SECONDS = 0.5
 _BACK_OFF_SECONDS = 0.2
 """After a connection could not be made, nobody else tries for so long: callers are told at once."""
 _NO_ROOM = "53300"
@@ -187,6 +187,14 @@ class Links:
         link.terminate()
         self._made.discard(link)
         self._freed.set()
+
+
+@asynccontextmanager
+async def transaction(link: Link) -> AsyncIterator[None]:
+    """One for the block. When that raises, it ends with the connection: a ROLLBACK would wait where a server hangs."""
+    await link.execute("BEGIN")
+    yield
+    await link.execute("COMMIT")
 
 
 class _WatchedLink(Link):

@@ -22,7 +22,7 @@ from notification_dispatcher.queue_names import TALLY
 from notification_dispatcher.queues.base import Counts, State
 from notification_dispatcher.queues.postgresql import statements
 from notification_dispatcher.queues.postgresql.database_clock import SharedClock
-from notification_dispatcher.queues.postgresql.links import Links
+from notification_dispatcher.queues.postgresql.links import Links, transaction
 from notification_dispatcher.queues.postgresql.tables import BASE
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Member:
         async with self._joining:
             if self.id != instead_of:
                 return
-            async with link.transaction():
+            async with transaction(link):
                 found = await link.fetchval(_JOIN)
                 await link.execute(_OPEN_SHARE, found, LANES)
             if instead_of != BASE:
@@ -134,7 +134,7 @@ class Member:
         """Be a member no more. What it still had goes back, as if it had crashed."""
         if self.id == BASE:
             return
-        async with self._links.link() as link, link.transaction():
+        async with self._links.link() as link, transaction(link):
             await _bury(link, [self.id])
 
     async def _say(self, link: Link) -> asyncpg.Record:
@@ -160,7 +160,7 @@ class Member:
         return {member: beats for member, (beats, since) in seen.items() if now - since >= self._lease_seconds}
 
     async def _bury_the_silent(self, link: Link, silent: Mapping[int, int]) -> None:
-        async with link.transaction():
+        async with transaction(link):
             found = await link.fetch(_STILL_SILENT, list(silent), list(silent.values()))
             members = [row["id"] for row in found]
             back = await _bury(link, members)
