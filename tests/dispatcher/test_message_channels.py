@@ -30,7 +30,7 @@ from notification_dispatcher.channels.apprise import AppriseChannel
 from notification_dispatcher.channels.base import DELIVERED, Delivery, Outcome
 from notification_dispatcher.channels.email import EmailChannel, Letter
 from notification_dispatcher.channels.http import HttpClient
-from notification_dispatcher.channels.registry import make_channels
+from notification_dispatcher.channels.registry import ChannelMaker, Channels
 from notification_dispatcher.channels.slack import SlackChannel
 from notification_dispatcher.channels.templates import DEFAULT_TEXT, Text, TextError
 from notification_dispatcher.channels.webhook import WebhookChannel
@@ -527,7 +527,7 @@ async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: H
     for name, value in files.items():
         (tmp_path / name).write_text(value)
     settings = settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
-    made = make_channels(settings.live, client, SystemClock())
+    made = ChannelMaker(client, SystemClock())(settings.live)
     kinds = {name: type(channel).__name__ for name, channel in made.items()}
     assert kinds == {
         "crm": "WebhookChannel",
@@ -544,6 +544,29 @@ async def test_channels_are_made_of_what_is_configured(tmp_path: Path, client: H
     with pytest.raises(SettingsError, match="whsec_ and base64") as caught:
         settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)})
     assert CANARY not in str(caught.value)
+
+
+async def test_a_channel_whose_definition_stays_goes_on_as_it_is(tmp_path: Path, client: HttpClient) -> None:
+    reference = {"name": "s", "key": "k"}
+    letter = {"smtpURLSecretRef": reference, "from": "n@example.com", "to": ["a@example.com"], "subject": "Old"}
+    chat = {"name": "chat", "apprise": {"urlSecretRef": reference}}
+    make = ChannelMaker(client, SystemClock())
+
+    def made(mail: dict[str, object], password: str = CANARY) -> Channels:
+        channels = [{"name": "mail", **mail}, chat]
+        (tmp_path / "pipeline.json").write_text(json.dumps({"channels": channels}))
+        (tmp_path / "mail.smtpURLSecretRef").write_text(f"smtps://u:{password}@mail.example.com")
+        (tmp_path / "chat.urlSecretRef").write_text("json://example.com")
+        return make(settings_source.read({"NOTIFICATION_CONFIG_DIR": str(tmp_path)}).live)
+
+    first = made({"email": letter})
+    assert CANARY not in repr(make._made)
+    # It is the lane that has another size then.
+    assert made({"email": letter, "concurrency": 3}) == first
+    other = made({"email": {**letter, "subject": "New"}})
+    assert (other["mail"] is first["mail"], other["chat"] is first["chat"]) == (False, True)
+    rotated = made({"email": {**letter, "subject": "New"}}, password="new")
+    assert (rotated["mail"] is other["mail"], rotated["chat"] is first["chat"]) == (False, True)
 
 
 async def test_a_mail_server_that_hangs_can_be_broken_off() -> None:

@@ -18,7 +18,7 @@ from notification_dispatcher import __version__
 from notification_dispatcher.alerts import Alerts, Load, Watcher
 from notification_dispatcher.app import Parts, make_app
 from notification_dispatcher.channels.http import HttpClient
-from notification_dispatcher.channels.registry import Channels, make_channels
+from notification_dispatcher.channels.registry import ChannelMaker
 from notification_dispatcher.clock import Clock, SystemClock
 from notification_dispatcher.errors import DispatcherError, SettingsError
 from notification_dispatcher.fleet_alerts import FleetAlerts
@@ -33,7 +33,7 @@ from notification_dispatcher.queues.sqlite import SqliteQueue
 from notification_dispatcher.reload import Reload
 from notification_dispatcher.routes import InForce, Routes
 from notification_dispatcher.runtime_metrics import measure_loop_lag
-from notification_dispatcher.settings import Fixed, Live, Settings
+from notification_dispatcher.settings import Fixed, Settings
 from notification_dispatcher.slack_alerts import SlackAlerts
 from notification_dispatcher.variables import Variable
 from notification_dispatcher.worker import Worker
@@ -62,10 +62,7 @@ async def run(settings: Settings, read: Callable[[], Settings]) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         client = await stack.enter_async_context(HttpClient(clock))
-
-        def channels_of(live: Live) -> Channels:
-            return make_channels(live, client, clock)
-
+        channels_of = ChannelMaker(client, clock)
         in_force = InForce(settings, Routes(settings.live), channels_of(settings.live))
         queue = _make_queue(in_force, clock)
         await queue.open()

@@ -1,11 +1,12 @@
-"""Makes channels of what is configured. `run` calls it at the start and after each change of the settings."""
+"""Makes channels of what is configured. `run` has it do so at the start and after each change of the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from notification_dispatcher import pipeline, slack_blocks
+from notification_dispatcher import slack_blocks
 from notification_dispatcher.channels.addresses import PublicResolver
 from notification_dispatcher.channels.base import Channel, Delivery, Outcome
 from notification_dispatcher.channels.email import EmailChannel, Letter
@@ -34,28 +35,53 @@ class _NotConfigured:
         return Delivery(Outcome.RETRY, FailureReason.NOT_CONFIGURED, self._detail)
 
 
-def make_channels(live: Live, client: HttpClient, clock: Clock) -> Channels:
-    """Every configured channel, by name."""
-    resolver = PublicResolver()
-    return {channel.name: _Maker(channel, live, client, clock, resolver).make() for channel in live.routing.channels}
+_Destination = Webhook | Slack | Email | Apprise
+
+
+class _Definition(NamedTuple):
+    """All that a channel is made of. Secret."""
+
+    destination: _Destination
+    secrets: Mapping[str, str | None]
+
+    def __repr__(self) -> str:
+        return "_Definition(secret)"
+
+
+class ChannelMaker:
+    """Makes the channels of each settings anew, but for those whose definition stays: they go on as they are.
+
+    A channel knows who has had a mail, and how many of its threads are busy.
+    """
+
+    def __init__(self, client: HttpClient, clock: Clock) -> None:
+        self._maker = _Maker(client, clock, PublicResolver())
+        self._made: dict[str, tuple[_Definition, Channel]] = {}
+
+    def __call__(self, live: Live) -> Channels:
+        """Every configured channel, by name."""
+        before, self._made = self._made, {}
+        for channel in live.routing.channels:
+            secrets = {name: live.channel_secret(channel.name, name) for name in channel.secret_refs}
+            definition = _Definition(channel.destination, secrets)
+            made = before.get(channel.name)
+            if made is None or made[0] != definition:
+                made = definition, self._maker.make(definition)
+            self._made[channel.name] = made
+        return {name: channel for name, (_, channel) in self._made.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    channel: pipeline.Channel
-    live: Live
     client: HttpClient
     clock: Clock
     resolver: PublicResolver
 
-    def make(self) -> Channel:
-        secrets = {}
-        for name in self.channel.secret_refs:
-            secret = self.live.channel_secret(self.channel.name, name)
-            if secret is None:
-                return _NotConfigured("the channel's Secret is missing")
-            secrets[name] = secret
-        match self.channel.destination:
+    def make(self, definition: _Definition) -> Channel:
+        secrets = {name: secret for name, secret in definition.secrets.items() if secret is not None}
+        if len(secrets) < len(definition.secrets):
+            return _NotConfigured("the channel's Secret is missing")
+        match definition.destination:
             case Webhook() as webhook:
                 return self._webhook(webhook, secrets)
             case Slack() as slack:
