@@ -307,8 +307,9 @@ def test_heatmaps_are_repeated_for_each_job_type(board: Board, what: str) -> Non
     assert options["filterValues"]["le"] == 1e-9
 
 
-def test_fleet_sums_only_buckets_that_every_pipeline_has() -> None:
-    (expr,) = [target["expr"] for target in chart(fleet_board(), "Wait time: $job_type")["targets"]]
+@pytest.mark.parametrize("what", ["Wait", "Processing"])
+def test_heatmaps_have_only_buckets_that_every_pipeline_has_at_all_times(board: Board, what: str) -> None:
+    (expr,) = [target["expr"] for target in chart(board, f"{what} time: $job_type")["targets"]]
     (selected,) = parsed(expr)
     (bounds,) = [value for label, _, value in selected.matchers if label == "le"]
     published = [str(floatToGoString(bound)) for bound in WAIT_BUCKETS_MS]  # type: ignore[no-untyped-call]
@@ -316,7 +317,12 @@ def test_fleet_sums_only_buckets_that_every_pipeline_has() -> None:
     for bound in (*published, "5", "900000", "+Inf"):
         assert re.fullmatch(bounds, bound), bound
     assert not re.fullmatch(bounds, "7000.0")
-    assert "le=~" not in to_json(pipeline_board(INPUT))
+
+
+def test_quantiles_of_one_pipeline_are_exact_at_its_threshold() -> None:
+    in_fleet, alone = (chart(one, "Wait time: p50, p95, p99") for one in (fleet_board(), pipeline_board(INPUT)))
+    assert "le=~" in in_fleet["targets"][1]["expr"]
+    assert "le=~" not in alone["targets"][1]["expr"]
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,10 @@ class Queries:
     def of_fleet(cls) -> Queries:
         """Queries about the pipelines that are selected on the board."""
         # Each pipeline has a bucket at its own latency threshold; summed over pipelines without one, counts would fall.
-        bounds = "|".join(_as_bound(bound) for bound in names.WAIT_BUCKETS_MS)
         return cls(
             names.DEFAULT_PREFIX,
             ('namespace=~"$namespace"', 'pipeline=~"$pipeline"'),
-            bounds=(f'le=~"{bounds}|[+]Inf"',),
+            bounds=(_lasting_bounds(),),
             job_decides=True,
         )
 
@@ -153,7 +152,8 @@ class Queries:
 
     def heatmap(self, histogram: str) -> str:
         """Observations by bucket, of the one job type that the panel is repeated for."""
-        buckets = self.series(f"{histogram}_bucket", _JOB_TYPE, *self.bounds)
+        # Grafana subtracts from each bucket the one below. That of a threshold is gone when the threshold changes.
+        buckets = self.series(f"{histogram}_bucket", _JOB_TYPE, _lasting_bounds())
         return f"sum by (le) (increase({buckets}[$__rate_interval]))"
 
     def quantile(self, histogram: str, quantile: float) -> str:
@@ -234,6 +234,11 @@ class Queries:
 
     def _results(self, *results: Result) -> str:
         return f"sum({self._rate(names.JOBS_TOTAL, _JOB_TYPE, is_one_of('result', results))})"
+
+
+def _lasting_bounds() -> str:
+    bounds = "|".join(_as_bound(bound) for bound in names.WAIT_BUCKETS_MS)
+    return f'le=~"{bounds}|[+]Inf"'
 
 
 def _as_bound(bound: int) -> str:
