@@ -86,10 +86,10 @@ def test_a_restart_of_the_dispatcher_is_no_spike(tmp_path: Path) -> None:
     story.firing("10m", SPIKE).firing("12m", SPIKE).firing("20m", SPIKE).holds(thresholds(), tmp_path)
 
 
-def test_a_window_of_one_scrape_is_wide_enough_to_fire(tmp_path: Path) -> None:
-    story = Story({series(FAILURES, reason="http_5xx"): "0x10 40x60"}, interval="1m")
-    story.firing("10m", SPIKE).firing("12m", SPIKE, OWN_CRITICAL).firing("30m", SPIKE)
-    story.holds(thresholds(failure_window=Duration("1m"), scrape_interval=Duration("1m")), tmp_path)
+def test_a_window_shorter_than_the_time_between_scrapes_is_widened_until_it_fires(tmp_path: Path) -> None:
+    story = Story({series(FAILURES, reason="http_5xx"): "0x10 40x60"}, interval="2m")
+    story.firing("20m", SPIKE).firing("24m", SPIKE, OWN_CRITICAL).firing("60m", SPIKE)
+    story.holds(thresholds(failure_window=Duration("1m"), scrape_interval=Duration("2m")), tmp_path)
 
 
 # Backlog: 321.
