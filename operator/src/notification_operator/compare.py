@@ -9,7 +9,7 @@ object. Where the API server adds nothing to the items of lists, what somebody e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,7 +46,9 @@ def _digest(text: str) -> dict[str, str]:
 
 def fingerprint(manifest: Mapping[str, Any]) -> str:
     """A hash of which fields a manifest sets. Not of their values: some are secret, and those are compared anyway."""
-    return hashlib.sha256("\n".join(sorted(_paths(manifest, ""))).encode()).hexdigest()[:16]
+    paths: list[str] = []
+    _note_paths(manifest, "", paths)
+    return hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:16]
 
 
 def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,13 +100,15 @@ def _merge_key(items: Sequence[Any]) -> str | None:
     return next((key for key in _MERGE_KEYS if all(key in item for item in items)), None)
 
 
-def _paths(value: Any, prefix: str) -> Iterator[str]:
+def _note_paths(value: Any, prefix: str, noted: list[str]) -> None:
+    # Into one list: generators within generators pass each path on through all of them.
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _paths(inner, f"{prefix}/{key}")
+            _note_paths(inner, f"{prefix}/{key}", noted)
     elif isinstance(value, Sequence) and not isinstance(value, str) and value:
         merge_key = _merge_key(value)
         for number, item in enumerate(value):
-            yield from _paths(item, f"{prefix}/{merge_key}={item[merge_key]}" if merge_key else f"{prefix}/{number}")
+            name = f"{merge_key}={item[merge_key]}" if merge_key else number
+            _note_paths(item, f"{prefix}/{name}", noted)
     else:
-        yield prefix
+        noted.append(prefix)
