@@ -14,6 +14,7 @@ import math
 import random
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -30,7 +31,8 @@ from notification_operator.metrics import OperatorMetrics
 from notification_operator.naming import FIELD_MANAGER
 from notification_operator.settings import REQUEST_SECONDS
 
-# The server sends a bookmark about once a minute: a watch that is silent for longer is dead, whatever TCP believes.
+# The server sends a bookmark about once a minute, but none of a kind of which nothing has changed since it started: a
+# watch that is silent for longer may be dead, whatever TCP believes, and is begun anew from where it was.
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
 _WATCH_SECONDS = 300
 _ATTEMPTS = 4
@@ -205,7 +207,7 @@ class Cluster:
     async def watch(
         self, kind: Kind, namespace: str | None, selector: Mapping[str, str], since: str
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Events after the resourceVersion `since`, bookmarks included, until the server ends the watch.
+        """Events after the resourceVersion `since`, bookmarks included, until the server ends the watch or falls silent.
 
         Raises GoneError when the server no longer knows that version, and ApiError otherwise.
         """
@@ -224,11 +226,12 @@ class Cluster:
                 self._metrics.request("WATCH", response.status)
                 if response.status != HTTPStatus.OK:
                     raise self._refusal(response, await response.read(), secret=False)
-                async for line in answers.lines(response.content):
-                    event = msgspec.json.decode(line, type=WatchEvent)
-                    if event.type == "ERROR":
-                        raise answers.watch_error(event.object)
-                    yield event
+                with suppress(aiohttp.SocketTimeoutError):
+                    async for line in answers.lines(response.content):
+                        event = msgspec.json.decode(line, type=WatchEvent)
+                        if event.type == "ERROR":
+                            raise answers.watch_error(event.object)
+                        yield event
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"watch of {kind.plural}: {type(error).__name__}") from error
 

@@ -116,6 +116,7 @@ class Watch:
                 self._failures = 0
         if not told and asyncio.get_running_loop().time() - began < _SHORTEST_WATCH:
             raise TransientError(f"the watch of {self._kind.plural} ended as soon as it began")
+        self._failures = 0
         return version
 
     def _take(self, event: WatchEvent) -> str:
