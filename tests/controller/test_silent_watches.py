@@ -1,4 +1,4 @@
-"""A watch on which nothing comes: the API server sends no bookmarks of a kind that nobody has changed since it started."""
+"""A watch on which nothing comes: the API server sends no bookmarks of a kind that nobody changed since it started."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class Cluster:
     async def watch(
         self, kind: Kind, namespace: str | None, selector: Mapping[str, str], since: str
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Events after the resourceVersion `since`, bookmarks included, until the server ends the watch or falls silent.
+        """Events after the version `since`, bookmarks included, until the server ends the watch or falls silent.
 
         Raises GoneError when the server no longer knows that version, and ApiError otherwise.
         """
