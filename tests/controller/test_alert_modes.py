@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from notification_operator.inputs import Problem, Resolved, alert_secrets, alerting_condition
+from notification_operator.inputs import Problem, Resolved, alerting_condition
 from notification_operator.resources import prometheus_rule
 from notification_operator.resources.base import Context
 from notification_operator.status import Reason
+from notification_operator.wanted_secrets import alert_secrets
 from tests.controller.pipelines import parsed
 
 SLACK = {"webhookSecretRef": {"name": "slack", "key": "url"}}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from notification_operator.inputs import alert_secrets
 from notification_operator.resources import prometheus_rule
 from notification_operator.resources.base import Context
 from notification_operator.spec.alert_rules import AlertName
+from notification_operator.wanted_secrets import alert_secrets
 from tests.controller.pipelines import parsed
 from tests.debian import program
 

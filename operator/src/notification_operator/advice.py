@@ -171,7 +171,8 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
         ),
         Advice(
             (Reason.SECRET_FORBIDDEN,),
-            "The operator may not read it. The dispatchers keep what they have of it.",
+            "The operator may not read it. The dispatchers keep what they have of it; what they have of another "
+            "Secret or key, which the spec named before, is taken from them.",
             "Grant the operator's Role `watch` on Secrets in this namespace, and `list` where the API "
             "server has no streaming lists: `rbac.listSecrets` in "
             "[the chart](../deploy/helm/notification-operator/README.md).",

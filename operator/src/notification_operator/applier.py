@@ -97,7 +97,7 @@ class Applier:
     async def _remove(self, pipeline: Pipeline, child: Child, name: str) -> None:
         known = self._watches.store(child.kind).get(pipeline.namespace, name)
         live = None if known is None else known.decoded()
-        if known is None or live is None or not _owned(live, pipeline) or _terminating(live):
+        if known is None or live is None or not pipeline.owns(live) or _terminating(live):
             return
         await self._cluster.delete(child.kind, pipeline.namespace, name, known.meta.uid)
         self._log("child_deleted", pipeline, child, name)
@@ -118,13 +118,8 @@ def _terminating(live: Mapping[str, Any]) -> bool:
     return "deletionTimestamp" in live["metadata"]
 
 
-def _owned(live: Mapping[str, Any], pipeline: Pipeline) -> bool:
-    owners = live["metadata"].get("ownerReferences", [])
-    return any(owner["uid"] == pipeline.uid for owner in owners)
-
-
 def _check_owner(live: Mapping[str, Any], pipeline: Pipeline, child: Child, name: str) -> None:
-    if _owned(live, pipeline):
+    if pipeline.owns(live):
         return
     predecessor = any(
         owner["kind"] == "NotificationPipeline" and owner["name"] == pipeline.name

@@ -2,7 +2,8 @@
 
 `reconcile` gathers them here before it builds. A Secret that is missing, or holds what the dispatcher would refuse,
 takes away only what needs it, and the condition names it: the rest of the pipeline works. One that may not be read
-takes nothing away: the dispatchers keep what they have of it.
+takes nothing away: the dispatchers keep what they have of it. What they have of another one, which the spec named
+before, may be what was to be replaced: they lose it.
 """
 
 from __future__ import annotations
@@ -10,29 +11,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
-from notification_dispatcher.schema import SecretKeyRef
-from notification_dispatcher.secret_values import OF_CHANNELS, OF_VARIABLES, Shape, text_of
-from notification_dispatcher.variables import Variable, channel_secret_file
+from notification_dispatcher.secret_values import Shape, text_of
 from notification_operator import naming
 from notification_operator.errors import ForbiddenError
 from notification_operator.pipeline import Pipeline
+from notification_operator.resources import secrets as copied
 from notification_operator.resources.base import Context
 from notification_operator.resources.volume_claim import claim_name, kept_size
-from notification_operator.source_secrets import SourceSecrets
+from notification_operator.source_secrets import SourceSecrets, values_of
 from notification_operator.spec.alerts import AlertMode
 from notification_operator.status import Condition, ConditionType, Reason, Verdict
+from notification_operator.wanted_secrets import Wanted, references
 from notification_operator.workqueue import Key
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One secret value: where it stands in the spec, where it comes from, what the dispatcher calls it and expects."""
-
-    field: str
-    ref: SecretKeyRef
-    target: str
-    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +80,8 @@ class Inputs:
         ]
 
 
-Copies = Callable[[str], Awaitable[Mapping[str, bytes]]]
-"""What the dispatchers have, by the name of their Secret."""
+Copies = Callable[[str], Awaitable[Mapping[str, Any]]]
+"""The dispatchers' own Secrets as they are, by name; empty where the pipeline has none."""
 
 
 async def gather(secrets: SourceSecrets, pipeline: Pipeline, copies: Copies) -> Inputs:
@@ -106,62 +98,8 @@ async def gather(secrets: SourceSecrets, pipeline: Pipeline, copies: Copies) -> 
     )
 
 
-def references(pipeline: Pipeline) -> tuple[list[Wanted], list[Wanted], list[Wanted], list[Wanted]]:
-    """All that the pipeline refers to: the parts of `Inputs`, in their order."""
-    return alert_secrets(pipeline), channel_secrets(pipeline), queue_secrets(pipeline), api_secrets(pipeline)
-
-
-def alert_secrets(pipeline: Pipeline) -> list[Wanted]:
-    """Where alerts go, and where they go when that is not there."""
-    slack = pipeline.spec.alerts.slack
-    # Without a webhook the dispatcher tells nobody, which is what the mode asks for.
-    if slack is None or pipeline.spec.alerts.mode is AlertMode.ALERTMANAGER:
-        return []
-    wanted = [_variable("alerts.slack.webhookSecretRef", slack.webhook_secret_ref, Variable.SLACK_ALERT_WEBHOOK_URL)]
-    if slack.fallback_secret_ref is not None:
-        wanted.append(
-            _variable("alerts.slack.fallbackSecretRef", slack.fallback_secret_ref, Variable.SLACK_WEBHOOK_URL)
-        )
-    return wanted
-
-
-def channel_secrets(pipeline: Pipeline) -> list[Wanted]:
-    """What the channels need."""
-    return [
-        Wanted(
-            f"channels[{channel.name}].{name}",
-            ref,
-            channel_secret_file(channel.name, name),
-            OF_CHANNELS[channel.kind, name],
-        )
-        for channel in pipeline.spec.channels
-        for name, ref in channel.secret_refs.items()
-    ]
-
-
-def queue_secrets(pipeline: Pipeline) -> list[Wanted]:
-    """How the database is reached."""
-    database = pipeline.spec.queue.postgresql
-    if database is None:
-        return []
-    wanted = [_variable("queue.postgresql.dsnSecretRef", database.dsn_secret_ref, Variable.QUEUE_DSN)]
-    if database.tls is not None:
-        wanted.append(_variable("queue.postgresql.tls.caSecretRef", database.tls.ca_secret_ref, Variable.QUEUE_CA))
-    return wanted
-
-
-def api_secrets(pipeline: Pipeline) -> list[Wanted]:
-    """What callers must know."""
-    ref = pipeline.spec.api.auth_token_secret_ref
-    return [] if ref is None else [_variable("api.authTokenSecretRef", ref, Variable.API_TOKEN)]
-
-
-def _variable(field: str, ref: SecretKeyRef, variable: Variable) -> Wanted:
-    return Wanted(field, ref, variable.value, OF_VARIABLES[variable])
-
-
 async def _resolve(
-    secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted], copy: Callable[[], Awaitable[Mapping[str, bytes]]]
+    secrets: SourceSecrets, namespace: str, wanted: Iterable[Wanted], copy: Callable[[], Awaitable[Mapping[str, Any]]]
 ) -> Resolved:
     resolved = Resolved()
     for item in wanted:
@@ -182,14 +120,18 @@ async def _resolve(
     return resolved
 
 
-def _keep(resolved: Resolved, wanted: Wanted, copy: Mapping[str, bytes]) -> None:
-    """Leave the dispatchers what they have of a Secret that may not be read: nothing says that it isn't right."""
+def _keep(resolved: Resolved, wanted: Wanted, copy: Mapping[str, Any]) -> None:
+    """Leave the dispatchers what they have of a Secret that may not be read: nothing says that it isn't right.
+
+    Of that Secret and key alone: one that was replaced may have been revoked.
+    """
     message = (
         f"{wanted.field}: the operator may not read the Secret {wanted.ref.name}; its Role needs watch on it, "
         "and list where the API server has no streaming lists."
     )
-    if wanted.target in copy:
-        resolved.kept[wanted.target] = copy[wanted.target]
+    kept = values_of(copy).get(wanted.target)
+    if kept is not None and copied.sources(copy).get(wanted.target) == wanted.source:
+        resolved.kept[wanted.target] = kept
         message += " The dispatchers keep what they have of it."
     resolved.problems.append(Problem(Reason.SECRET_FORBIDDEN, message))
 

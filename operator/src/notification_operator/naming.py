@@ -48,6 +48,9 @@ HASH_ANNOTATION = f"{GROUP}/applied"
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
 """On every pod: a hash of the template that it was made from, so that the pods of the current one can be told."""
 
+SOURCES_ANNOTATION = f"{GROUP}/sources"
+"""On each of the dispatchers' Secrets: which Secret and key each of its values is from, as JSON. Names alone."""
+
 
 def config(name: str) -> str:
     """The ConfigMap of settings."""

@@ -32,6 +32,11 @@ class Pipeline:
         named = None if database is None else database.schema_name
         return named or naming.queue_schema(self.namespace, self.name)
 
+    def owns(self, live: Mapping[str, Any]) -> bool:
+        """Whether a live object is this pipeline's: not that of a deleted one of its name, nor somebody else's."""
+        owners = live.get("metadata", {}).get("ownerReferences", [])
+        return any(owner["uid"] == self.uid for owner in owners)
+
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> Self:
         """Read a stored object. Raises InvalidSpecError, naming each field that is wrong."""

@@ -43,7 +43,7 @@ from notification_operator.resources import CHILDREN
 from notification_operator.resources.base import Context
 from notification_operator.resources.service import endpoint
 from notification_operator.selection import looks_at_namespace
-from notification_operator.source_secrets import SourceSecrets, values_of
+from notification_operator.source_secrets import SourceSecrets
 from notification_operator.status import ChildState, ChildStatus, Condition, ConditionType, Reason
 from notification_operator.watching import Served, Watches
 from notification_operator.workqueue import Key, RetryLater
@@ -95,7 +95,7 @@ class Reconciler:
         await self._reporter.report(stored, conditions, {**kept, **_counts(deployment)})
 
     async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
-        found = await inputs.gather(self._secrets, pipeline, partial(self._copy, key))
+        found = await inputs.gather(self._secrets, pipeline, partial(self._copy, key, pipeline))
         undecided = self._undecided(pipeline)
         context = self._context(key, pipeline, found)
         async with asyncio.TaskGroup() as group:
@@ -146,14 +146,14 @@ class Reconciler:
         stored = self._watches.store(kind).get(key.namespace, name or key.name)
         return {} if stored is None else stored.decoded()
 
-    async def _copy(self, key: Key, name: str) -> Mapping[str, bytes]:
-        """What one of the dispatchers' own Secrets holds."""
+    async def _copy(self, key: Key, pipeline: Pipeline, name: str) -> Mapping[str, Any]:
+        """One of the dispatchers' own Secrets, if it is this pipeline's."""
         live = self._live(SECRET, key, name)
         if not live and self._watches.failure(SECRET, key.namespace) is not None:
             # Who may not watch Secrets may still get one. Who may not do that either cannot change what it holds.
             with suppress(ForbiddenError):
                 live = await self._cluster.get(SECRET, key.namespace, name) or {}
-        return values_of(live)
+        return live if pipeline.owns(live) else {}
 
     def _pods(self, key: Key) -> list[Pod] | None:
         if isinstance(self._watches.failure(POD, key.namespace), ForbiddenError):

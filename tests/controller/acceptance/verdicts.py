@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from notification_operator import compare
-from notification_operator.inputs import references
 from notification_operator.kinds import PIPELINE, POD, kind_of
 from notification_operator.offline import documents
 from notification_operator.offline.documents import Document
@@ -17,6 +16,7 @@ from notification_operator.offline.validating import judge
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources import desired
 from notification_operator.resources.base import Context, Manifest
+from notification_operator.wanted_secrets import references
 from tests.controller.acceptance.dry_run import Answer, DryRun
 
 

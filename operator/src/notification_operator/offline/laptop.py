@@ -15,7 +15,7 @@ from typing import Any
 from notification_dispatcher.metric_names import METRICS_PATH
 from notification_dispatcher.schema import SecretKeyRef
 from notification_dispatcher.variables import Variable
-from notification_operator import inputs, naming, resources
+from notification_operator import naming, resources
 from notification_operator.inputs import Inputs, Resolved
 from notification_operator.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
 from notification_operator.offline import given_secrets
@@ -23,6 +23,7 @@ from notification_operator.offline.given_secrets import GivenSecrets
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Manifest
 from notification_operator.settings import DEFAULT_IMAGE
+from notification_operator.wanted_secrets import Wanted, references
 
 ADDRESS = "127.0.0.1"
 SETTINGS_VOLUME = "settings"
@@ -68,7 +69,7 @@ class Layout:
 def lay_out(pipeline: Pipeline, given: GivenSecrets, machine: Machine) -> Layout:
     """The pipeline on this machine, with what was given of its Secrets."""
     missing: list[str] = []
-    parts = [_resolved(part, given, missing) for part in inputs.references(pipeline)]
+    parts = [_resolved(part, given, missing) for part in references(pipeline)]
     children = resources.desired(pipeline, Inputs(*parts).context(DEFAULT_IMAGE))
     (deployment,) = [child for child in children if child["kind"] == DEPLOYMENT.name]
     template = deployment["spec"]["template"]
@@ -104,7 +105,7 @@ def how_to_call(pipeline: Pipeline, machine: Machine) -> str:
     )
 
 
-def _resolved(part: Sequence[inputs.Wanted], given: GivenSecrets, missing: list[str]) -> Resolved:
+def _resolved(part: Sequence[Wanted], given: GivenSecrets, missing: list[str]) -> Resolved:
     found = {item.target: value for item in part if (value := given.find(item.ref)) is not None}
     missing += (f"spec.{_without(item.field, item.ref)}" for item in part if item.target not in found)
     return Resolved(found)

@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
-from notification_operator import inputs, resources
-from notification_operator.inputs import Inputs, Resolved, Wanted
+from notification_operator import resources
+from notification_operator.inputs import Inputs, Resolved
 from notification_operator.kinds import SECRET
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Manifest
+from notification_operator.wanted_secrets import Wanted, references
 
 
 class _Dumper(yaml.SafeDumper):
@@ -36,9 +37,7 @@ _Dumper.add_representer(str, _text)
 
 def render(pipeline: Pipeline, dispatcher_image: str, *, keda: bool) -> list[Manifest]:
     """The children, in the order in which people are shown them, ready for `kubectl diff`."""
-    given = Inputs(
-        *(Resolved({item.target: _placeholder(item) for item in part}) for part in inputs.references(pipeline))
-    )
+    given = Inputs(*(Resolved({item.target: _placeholder(item) for item in part}) for part in references(pipeline)))
     context = replace(given.context(dispatcher_image), keda=keda)
     return [_offline(manifest) for manifest in resources.desired(pipeline, context)]
 

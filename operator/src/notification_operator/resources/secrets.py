@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 from notification_operator import naming
 from notification_operator.kinds import SECRET
 from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child
+from notification_operator.wanted_secrets import references
 
 
 def build_slack_alerts(pipeline: Pipeline, context: Context) -> Manifest | None:
@@ -21,8 +25,19 @@ def build_credentials(pipeline: Pipeline, context: Context) -> Manifest | None:
     return _build(pipeline, naming.credentials(pipeline.name), context.credentials)
 
 
+def sources(copy: Mapping[str, Any]) -> dict[str, str]:
+    """Which Secret and key each value of a live copy is from, as `Wanted.source`. Empty where it doesn't say."""
+    noted = copy.get("metadata", {}).get("annotations", {}).get(naming.SOURCES_ANNOTATION, "{}")
+    try:
+        return msgspec.json.decode(noted, type=dict[str, str])
+    except msgspec.DecodeError:  # somebody else's words, which the next write replaces
+        return {}
+
+
 def _build(pipeline: Pipeline, name: str, values: Mapping[str, bytes]) -> Manifest | None:
     if not values:
         return None
     data = {key: b64encode(value).decode() for key, value in sorted(values.items())}
-    return child(SECRET, pipeline, name) | {"type": "Opaque", "data": data}
+    noted = {item.target: item.source for part in references(pipeline) for item in part if item.target in values}
+    annotations = {naming.SOURCES_ANNOTATION: msgspec.json.encode(noted, order="deterministic").decode()}
+    return child(SECRET, pipeline, name, annotations=annotations) | {"type": "Opaque", "data": data}
