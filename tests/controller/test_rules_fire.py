@@ -306,6 +306,23 @@ def test_burn_rates_are_scaled_to_the_objectives_window(tmp_path: Path) -> None:
     story.holds(budget(window="168h"), tmp_path)
 
 
+@pytest.mark.parametrize("window", ["72h", "168h", "336h"])
+@pytest.mark.parametrize(("failed", "ticket"), [(35, False), (49, False), (51, True)])
+def test_errors_that_the_objective_allows_alert_in_no_window(
+    tmp_path: Path, failed: int, ticket: bool, window: str
+) -> None:
+    story = Story(steady(failed, 10_000, 864), interval="5m")
+    for when in ("2d", "3d"):
+        story.firing(when, FAST)
+    story.firing("3d", SLOW, *([WARNING] if ticket else [])).holds(budget(window=window), tmp_path)
+
+
+@pytest.mark.parametrize(("failed", "fires"), [(101, True), (99, False)], ids=["above twice 0.5 %", "below"])
+def test_a_page_of_a_short_window_is_twice_what_the_objective_allows(tmp_path: Path, failed: int, fires: bool) -> None:
+    story = Story(steady(failed, 10_000, 72), interval="5m").firing("6h", FAST, *([CRITICAL] if fires else []))
+    story.holds(budget(window="72h"), tmp_path)
+
+
 # What people are told.
 
 
@@ -339,6 +356,13 @@ def test_what_people_are_told_of_the_error_budget(tmp_path: Path) -> None:
             "dashboard_url": INPUT.dashboard_url,
         },
     ).holds(budget(), tmp_path)
+
+
+def test_people_are_told_what_a_short_window_spends() -> None:
+    rules = [rule for group in budget(window="72h") for rule in group["rules"] if "alert" in rule]
+    told = " ".join(rule["annotations"]["description"] for rule in rules)
+    assert "spends 3% of the error budget within 1h, or 17% within 6h." in told
+    assert "spends 33% of the error budget within 1d, or 100% within 3d." in told
 
 
 def test_what_the_pipeline_says_of_an_alert_arrives_as_it_was_written(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Multi-window, multi-burn-rate alerts, as chapter 5 of Google's SRE Workbook has them: a long window so that what is
 alerted on matters, a short one so that the alert ends when the trouble does. An error is a job that failed for good, or
 that was lost because the queue was full; what callers got wrong is none. Few jobs say little about a ratio: below
-`minEvents` in the long window nothing alerts.
+`minEvents` in the long window nothing alerts. The book's shares of a short `window` are spent by
+fewer errors than the objective allows, which are not worth an alert: there is a least rate.
 Source: https://sre.google/workbook/alerting-on-slos/
 """
 
@@ -33,23 +34,36 @@ _TICKETS_EVERY = "2m"
 
 @dataclass(frozen=True, slots=True)
 class _Burn:
-    """Spending `share` of the budget within `long`."""
+    """Spending `share` of the budget within `long`, and at least `least` times as fast as it lasts."""
 
     share: Decimal
     long: str
     long_hours: int
     short: str
+    least: Decimal
+
+    def spent(self, rules: RuleInput) -> Decimal:
+        """The share of the budget that goes within `long`."""
+        return max(self.share, self.least * self.long_hours / _hours(rules))
 
     def ratio(self, rules: RuleInput) -> str:
         """The ratio of errors that spends so much, as PromQL writes it."""
-        hours = Decimal(rules.slo.window.milliseconds) / 3_600_000
-        factor = self.share * hours / self.long_hours
+        factor = self.spent(rules) * _hours(rules) / self.long_hours
         return f"{(factor * rules.slo.budget).quantize(Decimal('1e-9')).normalize():f}"
 
 
+def _hours(rules: RuleInput) -> Decimal:
+    return Decimal(rules.slo.window.milliseconds) / 3_600_000
+
+
+_LASTS = Decimal(1)
+"""Whoever spends it no faster has met the objective at the end."""
+_LASTS_HALF = Decimal(2)
+"""Slower than that, there is time to look at it by day."""
+
 # For a window of 30 days: 14.4, 6, 3 and once as fast as the budget lasts.
-_PAGE = (_Burn(Decimal("0.02"), "1h", 1, "5m"), _Burn(Decimal("0.05"), "6h", 6, "30m"))
-_TICKET = (_Burn(Decimal("0.10"), "1d", 24, "2h"), _Burn(Decimal("0.10"), "3d", 72, "6h"))
+_PAGE = (_Burn(Decimal("0.02"), "1h", 1, "5m", _LASTS_HALF), _Burn(Decimal("0.05"), "6h", 6, "30m", _LASTS_HALF))
+_TICKET = (_Burn(Decimal("0.10"), "1d", 24, "2h", _LASTS), _Burn(Decimal("0.10"), "3d", 72, "6h", _LASTS))
 
 
 def slo_groups(rules: RuleInput) -> list[Group]:
@@ -89,7 +103,7 @@ def _increase(rules: RuleInput, window: str, *results: Result) -> str:
 
 
 def _alert(rules: RuleInput, name: AlertName, severity: Severity, burns: Sequence[_Burn]) -> Rule:
-    fast, slow = (f"{burn.share:.0%}" for burn in burns)
+    fast, slow = (f"{burn.spent(rules):.0%}" for burn in burns)
     spent = f"{fast} of the error budget within {burns[0].long}, or {slow} within {burns[1].long}"
     return Rule(
         alert=name,

@@ -94,7 +94,8 @@ class Slo(ApiModel):
     )
     window: Duration = Field(
         default=Duration("720h"),
-        description="The time that the objective is for; burn rates are scaled to it. At least 72h.",
+        description="The time that the objective is for, at least 72h. Burn rates are scaled to it, down to the ratio "
+        "of errors that the objective allows for a ticket, and twice that for a page.",
     )
     min_events: int = Field(
         default=100,
