@@ -306,7 +306,15 @@ def test_deliveries_go_to_pods_and_anywhere_but_where_clouds_hand_out_credential
     deliveries, dns = the("NetworkPolicy", networkPolicy={"enabled": True})["egress"]
     assert {"namespaceSelector": {}} in deliveries["to"]
     kept_out = [ip_network(one) for peer in deliveries["to"] for one in peer.get("ipBlock", {}).get("except", [])]
-    for address in ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fe80::1"):
+    for address in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "fe80::1",
+    ):
         assert any(ip_address(address) in network for network in kept_out), address
     assert dns == {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 

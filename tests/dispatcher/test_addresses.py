@@ -19,11 +19,14 @@ from notification_dispatcher.errors import BlockedAddressError
         "0.1.2.3",
         "10.0.0.1",
         "100.64.0.1",  # carrier-grade NAT
+        "100.100.100.200",  # Alibaba's metadata service
         "127.0.0.1",
         "127.255.255.254",
+        "168.63.129.16",  # Azure's wire server
         "169.254.169.254",  # the metadata service
         "172.16.0.1",
         "192.0.0.1",
+        "192.0.0.192",  # Oracle's metadata service
         "192.0.2.1",
         "192.88.99.1",
         "192.168.0.1",
@@ -38,6 +41,7 @@ from notification_dispatcher.errors import BlockedAddressError
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",  # NAT64 of 127.0.0.1
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b::a83f:8110",
         "64:ff9b:1::1",
         "2001:0:4136:e378:8000:63bf:80ff:fffe",  # Teredo of 127.0.0.1
         "2001:db8::1",

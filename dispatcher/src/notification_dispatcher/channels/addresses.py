@@ -19,7 +19,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
-_6TO4_RELAYS = ipaddress.IPv4Network("192.88.99.0/24")
+_NOT_PUBLIC = (
+    ipaddress.IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    ipaddress.IPv4Network("192.0.0.0/24"),  # protocols' own, and Oracle's metadata: older Pythons take most for global
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's hosts tell their guests their settings there
+)
+"""Networks that `ipaddress` takes for global."""
 
 
 def is_public(address: Address) -> bool:
@@ -30,7 +35,7 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address in _NAT64_LOCAL or address.is_site_local:
             return False
-    elif address in _6TO4_RELAYS:
+    elif any(address in network for network in _NOT_PUBLIC):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

@@ -10,12 +10,23 @@ from notification_operator.pipeline import Pipeline
 from notification_operator.resources.base import Context, Manifest, child, written
 from notification_operator.resources.service import PORT_NAME
 
+_METADATA = (
+    "169.254.0.0/16",
+    "100.100.100.200/32",  # Alibaba's
+    "192.0.0.192/32",  # Oracle's
+    "168.63.129.16/32",  # Azure's hosts tell their guests their settings here
+)
+_METADATA_V6 = (
+    "fe80::/10",
+    "fd00:ec2::254/128",  # Amazon's
+)
+"""Where instances find what their cloud tells them, credentials among it."""
+
 _ANYWHERE_BUT_METADATA: Sequence[Manifest] = (
     # Some networks, Cilium's among them, don't count pods to any block of addresses.
     {"namespaceSelector": {}},
-    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-    # The second is where Amazon's instances find their metadata, and credentials, over IPv6.
-    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128"]}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_METADATA)}},
+    {"ipBlock": {"cidr": "::/0", "except": list(_METADATA_V6)}},
 )
 
 # A cache on the node answers at a link-local address.
