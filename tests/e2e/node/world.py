@@ -64,9 +64,13 @@ class World:
 
     def pods(self, namespace: str, pipeline: str) -> list[dict[str, Any]]:
         """A pipeline's pods that aren't about to go."""
+        return [pod for pod in self.all_pods(namespace, pipeline) if "deletionTimestamp" not in pod["metadata"]]
+
+    def all_pods(self, namespace: str, pipeline: str) -> list[dict[str, Any]]:
+        """A pipeline's pods, those that are about to go among them."""
         selector = f"notifications.plannivo.io/pipeline={pipeline}"
         found: list[dict[str, Any]] = self.cluster.get_json("pods", "-n", namespace, "-l", selector)["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return found
 
     def pod(self, namespace: str, pipeline: str) -> str:
         """The name of a pipeline's only pod."""
@@ -75,11 +79,15 @@ class World:
         return name
 
     def calling(self, url: str, prefix: str, batches: int, pause: float = 0.0) -> subprocess.Popen[str]:
-        """Start sending from the caller's pod."""
+        """Start sending from the caller's pod: so many batches, or with 0 until the `result` is asked for."""
         command = [str(self.cluster.kubectl), "--kubeconfig", str(self.cluster.kubeconfig), "-n", "clients"]
-        command += ["exec", "deployment/caller", "--", PYTHON, "/pods/caller.py", url, prefix]
+        command += ["exec", "-i", "deployment/caller", "--", PYTHON, "/pods/caller.py", url, prefix]
         return subprocess.Popen(
-            [*command, str(batches), str(pause)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(batches), str(pause)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def delivered(self, prefix: str) -> dict[str, int]:

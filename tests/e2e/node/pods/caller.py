@@ -1,11 +1,12 @@
 """Runs in a pod: sends notifications to a Service for a while, and prints those that were accepted, as JSON.
 
-Usage: caller.py URL PREFIX BATCHES SECONDS_BETWEEN. What isn't answered is sent again under the same ids, as a careful
-caller does, for a minute at most. Standard library alone.
+Usage: caller.py URL PREFIX BATCHES SECONDS_BETWEEN. With 0 it sends batches until its standard input ends. What isn't
+answered is sent again under the same ids, as a careful caller does, for a minute at most. Standard library alone.
 """
 
 import json
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import suppress
@@ -30,11 +31,22 @@ def post(ids: list[str]) -> bool:
     return False
 
 
-for number in range(batches):
+def listen() -> None:
+    """Wait until nobody speaks to it any longer."""
+    sys.stdin.read()
+    ended.set()
+
+
+ended, sent = threading.Event(), 0
+if not batches:
+    threading.Thread(target=listen, daemon=True).start()
+while sent < batches * BATCH if batches else not ended.is_set():
+    number = sent // BATCH
     ids = [f"{prefix}-{number}-{one}" for one in range(BATCH)]
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not post(ids) and time.monotonic() < deadline:
         failures += 1
         time.sleep(0.2)
+    sent += BATCH
     time.sleep(pause)
-print(json.dumps({"sent": batches * BATCH, "accepted": accepted, "failures": failures}))  # noqa: T201
+print(json.dumps({"sent": sent, "accepted": accepted, "failures": failures}))  # noqa: T201
