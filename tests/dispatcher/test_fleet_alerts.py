@@ -178,10 +178,23 @@ async def test_what_one_that_dies_could_not_send_another_does(fleet: Fleet) -> N
     assert b"resolved" not in fleet.board.written
 
 
-async def test_one_that_leaves_hands_over_what_it_could_not_send(fleet: Fleet) -> None:
+async def spike_without_slack(fleet: Fleet) -> None:
+    """The first has a notice to send, and Slack doesn't take it."""
     fleet.slack_down = True
     fail(fleet.alerts[0], 20)
     await fleet.pass_time(1)
+
+
+async def cut_off_with_a_notice(fleet: Fleet) -> FleetAlerts:
+    """The same, and it is away for so long that another takes over. Returns it."""
+    await spike_without_slack(fleet)
+    away = fleet.alerts.pop(0)
+    await fleet.pass_time(31)
+    return away
+
+
+async def test_one_that_leaves_hands_over_what_it_could_not_send(fleet: Fleet) -> None:
+    await spike_without_slack(fleet)
     await fleet.alerts[0].leave()
     del fleet.alerts[0]
     fleet.slack_down = False
@@ -191,22 +204,14 @@ async def test_one_that_leaves_hands_over_what_it_could_not_send(fleet: Fleet) -
 
 
 async def test_one_that_was_away_too_long_leaves_it_to_the_one_that_took_over(fleet: Fleet) -> None:
-    fleet.slack_down = True
-    fail(fleet.alerts[0], 20)
-    await fleet.pass_time(1)
-    away = fleet.alerts.pop(0)
-    await fleet.pass_time(31)
+    away = await cut_off_with_a_notice(fleet)
     fleet.alerts.append(away)
     await fleet.pass_time(1)
     assert [len(slack.waiting) for slack in fleet.slacks] == [0, 1, 0, 0, 0, 0, 0, 0]
 
 
 async def test_one_that_was_away_does_not_tell_what_another_has_told_since(fleet: Fleet) -> None:
-    fleet.slack_down = True
-    fail(fleet.alerts[0], 20)
-    await fleet.pass_time(1)
-    away = fleet.alerts.pop(0)
-    await fleet.pass_time(31)
+    away = await cut_off_with_a_notice(fleet)
     fleet.slack_down = False
     for slack in fleet.slacks[1:]:
         slack.come_back()
@@ -218,9 +223,7 @@ async def test_one_that_was_away_does_not_tell_what_another_has_told_since(fleet
 
 
 async def test_what_a_program_that_knows_no_notices_has_erased_is_told(fleet: Fleet) -> None:
-    fleet.slack_down = True
-    fail(fleet.alerts[0], 20)
-    await fleet.pass_time(1)
+    await spike_without_slack(fleet)
     fleet.board.written = msgspec.json.encode({**msgspec.json.decode(fleet.board.written), "notices": {}})
     await fleet.pass_time(20)
     fleet.slacks[0].come_back()

@@ -90,9 +90,17 @@ async def gather(secrets: SourceSecrets, pipeline: Pipeline, copies: Copies) -> 
     names = {item.ref.name for part in parts for item in part}
     secrets.need(Key(pipeline.namespace, pipeline.name), names)
     own = [naming.slack_alerts(pipeline.name), *[naming.credentials(pipeline.name)] * 3]
+    looked_at: dict[str, Mapping[str, Any]] = {}
+
+    async def copy(name: str) -> Mapping[str, Any]:
+        # Once, however many values are in it that may not be read: it may take a request.
+        if name not in looked_at:
+            looked_at[name] = await copies(name)
+        return looked_at[name]
+
     return Inputs(
         *[
-            await _resolve(secrets, pipeline.namespace, part, partial(copies, name))
+            await _resolve(secrets, pipeline.namespace, part, partial(copy, name))
             for part, name in zip(parts, own, strict=True)
         ]
     )

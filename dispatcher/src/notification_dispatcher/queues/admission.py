@@ -12,7 +12,17 @@ import msgspec
 
 from notification_dispatcher.job import Job
 from notification_dispatcher.queues import sql
-from notification_dispatcher.queues.base import Admission, Limits, Named, Overflow, Recalled, Receipt, State, Verdict
+from notification_dispatcher.queues.base import (
+    Admission,
+    Limits,
+    Named,
+    Overflow,
+    Recalled,
+    Receipt,
+    State,
+    Verdict,
+    beginning,
+)
 
 _encode = msgspec.json.encode
 
@@ -91,8 +101,7 @@ class Admitting:
     def _row(self, job: Job) -> tuple[str, str, int, int, bytes, str, str | None, str, int, int, int]:
         channels = None if job.channels is None else _encode(job.channels).decode()
         key, now = job.dedup_key, self._now_ms
-        due = max(now, job.due_ms)
-        state = State.SCHEDULED if due > now else State.READY
+        state, due = beginning(job, now)
         # Plain numbers: sqlite3 looks for an adapter of anything else.
         return job.id, job.type, int(state), int(job.rank), job.payload, key, channels, job.trace, now, due, due
 

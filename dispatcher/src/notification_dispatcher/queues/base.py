@@ -230,6 +230,12 @@ class JobQueue(Protocol):
         """What is shared beside the jobs; None where one dispatcher is all there is."""
 
 
+def beginning(job: Job, now_ms: int) -> tuple[State, int]:
+    """How a new job waits, and when it is due: by the queue's own clock."""
+    due = max(now_ms, job.due_ms)
+    return State.SCHEDULED if due > now_ms else State.READY, due
+
+
 def position(due_ms: int, rank: int) -> int:
     """A job's place among those that are due: lower goes first."""
     return due_ms + HEAD_START_MS * (rank - Rank.NORMAL)

@@ -25,6 +25,7 @@ from notification_dispatcher.queues.base import (
     Receipt,
     State,
     Verdict,
+    beginning,
     position,
 )
 from notification_dispatcher.queues.entry import Entry, lease_of, reported
@@ -199,8 +200,7 @@ class MemoryQueue:
         return Verdict.QUEUED
 
     def _insert(self, job: Job, now: int) -> None:
-        due = max(now, job.due_ms)
-        state = State.SCHEDULED if due > now else State.READY
+        state, due = beginning(job, now)
         entry = Entry(job, self._next_seq, state, due, due, now)
         self._next_seq += 1
         self._entries[entry.seq] = entry

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from notification_dispatcher.job import Job
-from notification_dispatcher.queues.base import Limits, Named, Overflow, State, Verdict
+from notification_dispatcher.queues.base import Limits, Named, Overflow, State, Verdict, beginning
 from notification_dispatcher.queues.postgresql.statements import ID_MARK
 
 _LATER = 1 << 62
@@ -92,8 +92,7 @@ class Deciding:
         return None if victim is None or -victim.importance < job.rank else victim
 
     def _store(self, job: Job, until_ms: int) -> None:
-        due = max(self._now_ms, job.due_ms)
-        state = State.SCHEDULED if due > self._now_ms else State.READY
+        state, due = beginning(job, self._now_ms)
         self.new[job.id] = New(job, state, self._now_ms, due)
         self._present[job.id] = state
         self._noted[job.dedup_key] = job.id
