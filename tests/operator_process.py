@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -132,8 +132,14 @@ class OperatorProcess:
 
     def actions(self) -> list[str]:
         """The `action` of each line that it logged."""
-        lines = self.log.read_text().splitlines()
-        return [str(json.loads(line).get("action", "")) for line in lines if line.startswith("{")]
+        return [str(line.get("action", "")) for line in self._lines()]
+
+    def applied(self) -> list[str]:
+        """The children that it says it has written, each as often as it did, as `Kind name`."""
+        return [child for line in self._lines() for child in line.get("applied", ())]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def _requests(self) -> list[str]:
         return [line for line in self._metrics() if line.startswith("notification_operator_api_requests_total{")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from notification_operator import reporting
 from notification_operator.clock import SystemClock
 from notification_operator.cluster import Cluster
 from notification_operator.metrics import OperatorMetrics
@@ -39,12 +41,16 @@ class Server:
         self.watched.append(self.reporter.reported(KEY, self.written))
 
 
+async def calm() -> None:
+    """There is nothing more important to do."""
+
+
 @pytest.fixture
 async def reported() -> tuple[Reporter, dict[str, Any]]:
     """A reporter that has written one status, and the pipeline with it."""
     metrics, server = OperatorMetrics(CollectorRegistry()), Server()
     cluster = cast(Cluster, server)
-    reporter = Reporter(cluster, SystemClock(), EventPoster(cluster, metrics), metrics.verdicts)
+    reporter = Reporter(cluster, SystemClock(), EventPoster(cluster, metrics, calm), metrics.verdicts)
     server.reporter = reporter
     await reporter.report(stored(), FINE, {"ready": "1/1"})
     assert server.watched == [True]
@@ -83,3 +89,37 @@ def test_a_pipeline_that_is_forgotten_is_news_again(reported: tuple[Reporter, di
     reporter, pipeline = reported
     reporter.forget(KEY)
     assert not reporter.reported(KEY, pipeline)
+
+
+class Events:
+    """The API server's side of events."""
+
+    def __init__(self) -> None:
+        self.posted: list[str] = []
+        self.came = asyncio.Event()
+
+    async def create(self, event: Mapping[str, Any]) -> bytes:
+        self.posted.append(event["note"])
+        self.came.set()
+        return b""
+
+
+@pytest.mark.parametrize("longest", [60.0, 0.0], ids=["until it is calm", "until it is late"])
+async def test_an_event_lets_pipelines_that_wait_go_first(monkeypatch: pytest.MonkeyPatch, longest: float) -> None:
+    monkeypatch.setattr(reporting, "_LONGEST_DELAY", longest)
+    server, settled = Events(), asyncio.Event()
+
+    async def settle() -> None:
+        await settled.wait()
+
+    poster = EventPoster(cast(Cluster, server), OperatorMetrics(CollectorRegistry()), settle)
+    poster.post({"note": "Ready"})
+    task = asyncio.create_task(poster.run())
+    if longest:
+        await asyncio.sleep(0.05)
+        assert server.posted == []
+        settled.set()
+    await asyncio.wait_for(server.came.wait(), 5)
+    assert server.posted == ["Ready"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from notification_operator.cluster import Cluster, WatchEvent
+from notification_operator.answers import WatchEvent
+from notification_operator.cluster import Cluster
 from notification_operator.credentials import Credentials, Identity
 from notification_operator.fence import Fence
 from notification_operator.kinds import SECRET

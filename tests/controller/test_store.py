@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from notification_operator import selection
@@ -36,18 +37,71 @@ def test_an_older_version_is_not_taken_in() -> None:
 
 def test_our_own_write_is_known_before_its_event_and_told_to_nobody() -> None:
     kept, changes = store()
-    kept.put(content(version=5), quietly=True)
+    kept.put_answer(content(version=5))
     kept.put(content(version=5))
     assert changes == []
     kept.put(content(version=6))
     assert len(changes) == 1
 
 
+def test_the_event_of_our_own_write_is_no_news_where_it_comes_first() -> None:
+    kept, changes = store()
+    with kept.writing("n", "a"):
+        kept.put(content(version=5))
+        kept.put_answer(content(version=5))
+    with kept.writing("n", "a"):
+        kept.put(content(version=6))
+        kept.put(content(version=7))
+        kept.put_answer(content(version=7))
+    assert changes == []
+    assert version(kept) == 7
+
+
+def test_what_somebody_else_does_meanwhile_is_news() -> None:
+    kept, changes = store()
+    with kept.writing("n", "a"):
+        kept.put(content(version=5))
+        kept.put(content(version=6))
+        kept.put_answer(content(version=5))
+    with kept.writing("n", "a"):
+        kept.put(content("b", uid="2", version=8))
+    with kept.writing("n", "a"):
+        kept.put(content(uid="successor", version=9))
+        kept.put_answer(content(version=10))
+    assert [(change.name, change.version) for change in changes] == [("a", 6), ("b", 8), ("a", 9)]
+
+
+def test_what_came_of_a_write_that_failed_is_news() -> None:
+    kept, changes = store()
+    with suppress(RuntimeError), kept.writing("n", "a"):
+        kept.put(content(version=5))
+        raise RuntimeError
+    assert [change.version for change in changes] == [5]
+
+
+def test_what_was_asked_for_counts_until_the_watch_tells_what_it_became() -> None:
+    kept, changes = store()
+    asked, made = content(version=5), content(version=5).replace(b'"data"', b'"defaults": true, "data"')
+    kept.put_answer(asked, assumed=True)
+    found = kept.get("n", "a")
+    assert found is not None
+    assert found.content == asked
+    kept.put(made)
+    found = kept.get("n", "a")
+    assert found is not None
+    assert found.content == made
+    kept.put_answer(asked, assumed=True)
+    assert kept.get("n", "a") == found
+    assert changes == []
+    kept.put(content(version=6))
+    assert [change.version for change in changes] == [6]
+
+
 def test_the_answer_to_a_write_after_the_deletion_is_a_ghost() -> None:
     kept, _ = store()
     kept.put(content(version=1))
     kept.remove(head(content(version=4)))
-    kept.put(content(version=3), quietly=True)
+    kept.put_answer(content(version=3))
     assert version(kept) is None
 
 
@@ -69,7 +123,7 @@ def test_a_successor_is_another_object() -> None:
 
 def test_what_was_made_since_the_list_is_left_to_the_watch() -> None:
     kept, _ = store()
-    kept.put(content(version=9), quietly=True)
+    kept.put_answer(content(version=9))
     kept.replace([], namespace="n", version=8)
     assert version(kept) == 9
     kept.replace([], namespace="n", version=None)

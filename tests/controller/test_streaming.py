@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from notification_operator import streaming
-from notification_operator.cluster import Cluster, WatchEvent
+from notification_operator.answers import WatchEvent
+from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, TransientError
 from notification_operator.kinds import SECRET, SERVICE, Kind
 from notification_operator.metrics import OperatorMetrics

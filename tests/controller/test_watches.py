@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from notification_operator.cluster import Cluster, WatchEvent
+from notification_operator.answers import WatchEvent
+from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ForbiddenError, NotFoundError
 from notification_operator.kinds import POD, SCALED_OBJECT, TRIGGER_AUTHENTICATION
 from notification_operator.metrics import OperatorMetrics

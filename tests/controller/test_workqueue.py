@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from notification_operator import workqueue
 from notification_operator.errors import TransientError
 from notification_operator.metrics import OperatorMetrics
-from notification_operator.workqueue import Key, Work, WorkQueue
+from notification_operator.workqueue import Key, Urgency, Work, WorkQueue
 
 KEY = Key("plannivo", "booking")
 
@@ -88,10 +88,115 @@ async def test_of_two_times_the_sooner_one_counts() -> None:
 
     async with running(work) as queue:
         # As when a pipeline that failed often waits for its next try, and one of its pods changes.
-        queue.add_after(KEY, 3600)
-        queue.add_after(KEY, 0.01)
-        queue.add_after(KEY, 3600)
+        queue.add_after(KEY, 3600, Urgency.IN_TURN)
+        queue.add_after(KEY, 0.01, Urgency.ROLLOUT)
+        queue.add_after(KEY, 3600, Urgency.IN_TURN)
         await asyncio.wait_for(looked.wait(), 30)
+
+
+def keys(*names: str) -> list[Key]:
+    return [Key("plannivo", name) for name in names]
+
+
+async def order(add: Callable[[WorkQueue], object]) -> list[str]:
+    """In which order one worker takes what is added before it starts."""
+    done: list[str] = []
+    queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
+    add(queue)
+    waiting = len(queue._queued)
+
+    async def work(key: Key) -> None:
+        done.append(key.name)
+        if len(done) == waiting:
+            finished.set()
+
+    finished = asyncio.Event()
+    task = asyncio.create_task(queue.run(work, 1))
+    await asyncio.wait_for(finished.wait(), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return done
+
+
+async def test_what_somebody_changed_goes_before_what_is_looked_at_in_its_turn() -> None:
+    a, b, c, d, e = keys("a", "b", "c", "d", "e")
+
+    def add(queue: WorkQueue) -> None:
+        queue.add(a, Urgency.ROLLOUT)
+        queue.add(b, Urgency.IN_TURN)
+        queue.add(c, Urgency.IN_TURN)
+        queue.add(d)
+        queue.add(e)
+
+    assert await order(add) == ["d", "e", "b", "c", "a"]
+
+
+async def test_what_waits_becomes_more_urgent_and_never_less() -> None:
+    a, b, c = keys("a", "b", "c")
+
+    def add(queue: WorkQueue) -> None:
+        queue.add(a, Urgency.IN_TURN)
+        queue.add(b, Urgency.ROLLOUT)
+        queue.add(c)
+        queue.add(b)
+        queue.add(c, Urgency.ROLLOUT)
+        queue.add_after(a, 0.0, Urgency.ROLLOUT)
+
+    assert await order(add) == ["c", "b", "a"]
+
+
+async def test_nothing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue, "_LONGEST_WAIT", -1.0)
+    a, b, c = keys("a", "b", "c")
+
+    def add(queue: WorkQueue) -> None:
+        queue.add(a, Urgency.ROLLOUT)
+        queue.add(b, Urgency.IN_TURN)
+        queue.add(c)
+
+    assert await order(add) == ["a", "b", "c"]
+
+
+async def test_a_key_that_is_worked_on_keeps_the_more_urgent_of_two_reasons() -> None:
+    order: list[str] = []
+    begun, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    a, b = keys("a", "b")
+
+    async def work(key: Key) -> None:
+        order.append(key.name)
+        begun.set()
+        await go_on.wait()
+        if len(order) == 3:
+            finished.set()
+
+    async with running(work, workers=1) as queue:
+        queue.add(a)
+        await begun.wait()
+        queue.add(b, Urgency.IN_TURN)
+        queue.add(a)
+        queue.add(a, Urgency.ROLLOUT)
+        go_on.set()
+        await asyncio.wait_for(finished.wait(), 5)
+    assert order == ["a", "a", "b"]
+
+
+async def test_it_is_calm_while_nothing_waits_but_rollouts() -> None:
+    queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
+    a, b = keys("a", "b")
+    queue.add(a, Urgency.ROLLOUT)
+    await asyncio.wait_for(queue.calm(), 1)
+    queue.add(b, Urgency.IN_TURN)
+    queue.add(a)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.calm(), 0.01)
+
+    async def work(_: Key) -> None:
+        """Nothing."""
+
+    task = asyncio.create_task(queue.run(work, 1))
+    await asyncio.wait_for(queue.calm(), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_backoff_grows_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:

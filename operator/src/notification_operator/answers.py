@@ -1,4 +1,4 @@
-"""What the API server's answers mean: which error a refusal is, when to ask again, where a stream's lines end.
+"""What the API server's answers mean: their shapes, which error a refusal is, when to ask again, where a line ends.
 
 `cluster` reads every answer through here.
 """
@@ -32,6 +32,29 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+class WatchEvent(msgspec.Struct, frozen=True):
+    """One line of a watch: what happened, and the object undecoded."""
+
+    type: str
+    object: msgspec.Raw
+
+
+class _Object(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class ObjectList(msgspec.Struct):
+    """A page of a list, its objects undecoded."""
+
+    metadata: _ListMeta
+    items: list[msgspec.Raw]
+
+
 class _Status(msgspec.Struct):
     """Kubernetes' answer to what it did not do."""
 
@@ -51,6 +74,11 @@ def refusal(response: aiohttp.ClientResponse, content: bytes, *, secret: bool = 
     if said.reason == "AlreadyExists":
         return AlreadyExistsError(message, status=status)
     return _BY_STATUS.get(status, ApiError)(message, status=status)
+
+
+def metadata(content: bytes) -> msgspec.Raw:
+    """That of an object, undecoded."""
+    return msgspec.json.decode(content, type=_Object).metadata
 
 
 def watch_error(content: msgspec.Raw) -> ApiError:

@@ -6,7 +6,9 @@ apply; it is somebody else's → leave it alone and say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -23,6 +25,14 @@ from notification_operator.watching import Watches
 logger = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Which children one reconciliation wrote: a line of the log for all of them."""
+
+    applied: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+
 class Applier:
     """Compares children with what is live, and writes what differs."""
 
@@ -30,7 +40,27 @@ class Applier:
         self._cluster = cluster
         self._watches = watches
 
-    async def bring(self, pipeline: Pipeline, child: Child, manifest: Manifest | None) -> ChildStatus | None:
+    @contextmanager
+    def writing(self, pipeline: Pipeline) -> Iterator[Written]:
+        """For the time in which a pipeline's children are brought to what they should be. Tells what was written."""
+        written = Written()
+        try:
+            yield written
+        finally:
+            done = {"applied": written.applied, "deleted": written.deleted}
+            if any(done.values()):
+                names = {what: children for what, children in done.items() if children}
+                logger.info(
+                    "children",
+                    action="children_written",
+                    namespace=pipeline.namespace,
+                    pipeline=pipeline.name,
+                    **names,
+                )
+
+    async def bring(
+        self, pipeline: Pipeline, child: Child, manifest: Manifest | None, written: Written
+    ) -> ChildStatus | None:
         """Make the child what `manifest` says (None: absent). Returns what became of it; None for one that isn't there.
 
         Nothing of the API server's errors is raised: each is the child's own, and the others go on.
@@ -43,74 +73,63 @@ class Applier:
         try:
             if manifest is None:
                 if not child.kept:
-                    await self._remove(pipeline, child, name)
+                    await self._remove(pipeline, child, name, written)
                 return None
-            await self._apply(pipeline, child, compare.stamped(manifest))
+            await self._apply(pipeline, child, compare.stamped(manifest), written)
         except OwnershipError as error:
             return ChildStatus(child.kind.name, name, ChildState.CONFLICT, str(error))
         except ApiError as error:
             return ChildStatus(child.kind.name, name, ChildState.FAILED, f"{child.kind.name} {name}: {error}")
         return ChildStatus(child.kind.name, name, ChildState.APPLIED)
 
-    async def _apply(self, pipeline: Pipeline, child: Child, manifest: Manifest) -> None:
+    async def _apply(self, pipeline: Pipeline, child: Child, manifest: Manifest, written: Written) -> None:
         store = self._watches.store(child.kind)
         name = manifest["metadata"]["name"]
         known = store.get(pipeline.namespace, name)
-        stored: bytes | None
-        try:
-            if known is None:
-                stored = await self._cluster.create(manifest)
-            else:
-                stored = await self._change(pipeline, child, manifest, known.decoded())
-        except ConflictError as error:
-            if not error.status:
-                raise
-            stored = await self._look_and_change(pipeline, child, manifest, error)
-        if stored is not None:
-            store.put(stored, quietly=True)
-            self._log("child_applied", pipeline, child, name)
+        with store.writing(pipeline.namespace, name):
+            try:
+                if known is None:
+                    store.put_answer(await self._cluster.create(manifest), assumed=True)
+                    wrote = True
+                else:
+                    wrote = await self._change(pipeline, child, manifest, known.decoded())
+            except ConflictError as error:
+                if not error.status:
+                    raise
+                wrote = await self._look_and_change(pipeline, child, manifest, error)
+        if wrote:
+            written.applied.append(f"{child.kind.name} {name}")
 
     async def _look_and_change(
         self, pipeline: Pipeline, child: Child, manifest: Manifest, refusal: ConflictError
-    ) -> bytes | None:
+    ) -> bool:
         """The server has another object than the watch told of, or one without our label: look at that one."""
         live = await self._cluster.get(child.kind, pipeline.namespace, manifest["metadata"]["name"])
         if live is None:
             raise refusal
         return await self._change(pipeline, child, manifest, live)
 
-    async def _change(
-        self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]
-    ) -> bytes | None:
-        """Make a live object what it should be, if it is ours. Returns it as stored; None where nothing differs."""
+    async def _change(self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]) -> bool:
+        """Make a live object what it should be, if it is ours. Returns whether that took a write."""
         _check_owner(live, pipeline, child, manifest["metadata"]["name"])
         if _terminating(live):
             raise ConflictError("it is being deleted, and is made anew once it has gone")
         if compare.same(live, manifest):
-            return None
+            return False
         if operations := ownership.handover(live, manifest):
             await self._cluster.edit(child.kind, live, operations)
         # Of all objects with this name, only the one that was looked at may be changed.
         manifest["metadata"]["uid"] = live["metadata"]["uid"]
-        return await self._cluster.apply(manifest)
+        self._watches.store(child.kind).put_answer(await self._cluster.apply(manifest))
+        return True
 
-    async def _remove(self, pipeline: Pipeline, child: Child, name: str) -> None:
+    async def _remove(self, pipeline: Pipeline, child: Child, name: str, written: Written) -> None:
         known = self._watches.store(child.kind).get(pipeline.namespace, name)
         live = None if known is None else known.decoded()
         if known is None or live is None or not pipeline.owns(live) or _terminating(live):
             return
         await self._cluster.delete(child.kind, pipeline.namespace, name, known.meta.uid)
-        self._log("child_deleted", pipeline, child, name)
-
-    def _log(self, action: str, pipeline: Pipeline, child: Child, name: str) -> None:
-        logger.info(
-            "child",
-            action=action,
-            namespace=pipeline.namespace,
-            pipeline=pipeline.name,
-            kind=child.kind.name,
-            child=name,
-        )
+        written.deleted.append(f"{child.kind.name} {name}")
 
 
 def _terminating(live: Mapping[str, Any]) -> bool:

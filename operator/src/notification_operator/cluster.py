@@ -23,6 +23,7 @@ import aiohttp
 import msgspec
 
 from notification_operator import answers
+from notification_operator.answers import WatchEvent
 from notification_operator.credentials import Credentials
 from notification_operator.errors import ApiError, ConflictError, NotFoundError, TransientError
 from notification_operator.fence import Fence
@@ -41,27 +42,15 @@ _CONNECTIONS = 24  # more are no faster on a server of two cores, and each takes
 _PAGE = 100  # of dashboards 5 MB
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
+# All that is not known before of an object that is made; a dashboard is long to write and to read. A server that cannot
+# leave the rest out answers with all of it.
+_METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _JSON = {"Content-Type": "application/json"}
+_CREATE = {**_JSON, "Accept": _METADATA_ALONE}
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
-
-
-class WatchEvent(msgspec.Struct, frozen=True):
-    """One line of a watch: what happened, and the object undecoded."""
-
-    type: str
-    object: msgspec.Raw
-
-
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _ObjectList(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[msgspec.Raw]
 
 
 class _Call(NamedTuple):
@@ -131,7 +120,7 @@ class Cluster:
         parameters = {**selector, "limit": str(_PAGE)}
         while True:
             content = await self._request(_Call("GET", kind.path(namespace), parameters))
-            page = msgspec.json.decode(content, type=_ObjectList)
+            page = msgspec.json.decode(content, type=answers.ObjectList)
             # A copy each: a Raw would keep the whole page alive for as long as one object is.
             items += (trim(bytes(item)) for item in page.items)
             if not page.metadata.continue_:
@@ -139,14 +128,16 @@ class Cluster:
             parameters["continue"] = page.metadata.continue_
 
     async def create(self, manifest: Mapping[str, Any]) -> bytes:
-        """Create an object as ours, and return it as stored. Raises AlreadyExistsError when one has its name.
+        """Create an object as ours. Raises AlreadyExistsError when one has its name.
 
-        A fifth cheaper for the API server than to apply, and whoever was first keeps the name. `ownership` says what
-        it takes to apply to the object later.
+        Returns what was asked for, with the metadata as stored: what the server made of the rest, a watch tells. A
+        fifth cheaper for the server than to apply, and whoever was first keeps the name. `ownership` says what it takes
+        to apply to the object later.
         """
         path = kind_of(manifest).path(manifest["metadata"]["namespace"])
         body, secret = msgspec.json.encode(manifest), manifest["kind"] == SECRET.name
-        return await self._request(_Call("POST", path, _MANAGER, body, _JSON, secret))
+        answer = await self._request(_Call("POST", path, _MANAGER, body, _CREATE, secret))
+        return msgspec.json.encode({**manifest, "metadata": answers.metadata(answer)})
 
     async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
         """Change a live object by a JSON patch. Raises ConflictError when one of its tests fails."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 
@@ -26,6 +26,17 @@ _WATCHER = f"watcher for {PLURAL}.{VERSION}.{GROUP}@"
 _BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21, 30)
 _PAGE = 50  # pipelines: with their statuses half a megabyte, and decoded many times that
 _KEPT_SECONDS = 0.1  # kopf's workers hold on to the last event of each pipeline for so long; zero would spin
+
+
+class Seen(Protocol):
+    """Takes a pipeline that is there, as it is."""
+
+    def __call__(self, key: Key, pipeline: Mapping[str, Any], /, *, listed: bool) -> None:
+        """`listed`: it is told of because it is there, not because it changed."""
+
+
+Gone = Callable[[Key, Mapping[str, Any]], None]
+"""Takes a pipeline that is deleted, as it was."""
 
 
 class _Endless(Sequence[float]):
@@ -74,11 +85,11 @@ class Watchers:
 async def watch_pipelines(
     credentials: Credentials,
     namespaces: Sequence[str],
-    seen: Callable[[Key, Mapping[str, Any]], None],
-    gone: Callable[[Key, Mapping[str, Any]], None],
+    seen: Seen,
+    gone: Gone,
     spawned: Callable[[], None],
 ) -> None:
-    """Run kopf until cancelled: `seen` for each pipeline that is there or changes, `gone` for each that is deleted.
+    """Run kopf until cancelled: `seen` for each pipeline that is listed or changes, `gone` for each that is deleted.
 
     Raises OperatorError when kopf ends, which it does when one of its watches is told anything that it doesn't expect.
     Both are given the pipeline as it was then. `spawned` is called when kopf has just taken SIGTERM and SIGINT over.
@@ -111,8 +122,8 @@ async def watch_pipelines(
 
 def _registry(
     credentials: Credentials,
-    seen: Callable[[Key, Mapping[str, Any]], None],
-    gone: Callable[[Key, Mapping[str, Any]], None],
+    seen: Seen,
+    gone: Gone,
 ) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
@@ -122,8 +133,11 @@ def _registry(
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
-        told = gone if type == "DELETED" else seen
-        told(Key(body["metadata"]["namespace"], body["metadata"]["name"]), body)
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if type == "DELETED":
+            gone(key, body)
+        else:
+            seen(key, body, listed=type is None)
 
     return registry
 

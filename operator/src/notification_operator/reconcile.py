@@ -8,7 +8,7 @@ not be read again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -98,16 +98,7 @@ class Reconciler:
         found = await inputs.gather(self._secrets, pipeline, partial(self._copy, key, pipeline))
         undecided = self._undecided(pipeline)
         context = self._context(key, pipeline, found)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    self._applier.bring(pipeline, child, child.build(pipeline, context)),
-                    name=f"{child.kind.name} {pipeline.namespace}/{child.name(pipeline.name)}",
-                )
-                for child in CHILDREN
-                if not (undecided and child.kind in _AUTOSCALERS)
-            ]
-        children = [*(child for task in tasks if (child := task.result()) is not None), *undecided]
+        children = [*await self._children(pipeline, context, leave=_AUTOSCALERS if undecided else ()), *undecided]
         deployment = self._live(DEPLOYMENT, key)
         conditions = [
             _resources_applied(children),
@@ -119,6 +110,20 @@ class Reconciler:
         await self._reporter.report(stored, conditions, fields)
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
+
+    async def _children(self, pipeline: Pipeline, context: Context, leave: Sequence[Kind]) -> list[ChildStatus]:
+        """Bring all children to what they should be, at the same time, but those of some kinds."""
+        with self._applier.writing(pipeline) as written:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(
+                        self._applier.bring(pipeline, child, child.build(pipeline, context), written),
+                        name=f"{child.kind.name} {pipeline.namespace}/{child.name(pipeline.name)}",
+                    )
+                    for child in CHILDREN
+                    if child.kind not in leave
+                ]
+        return [child for task in tasks if (child := task.result()) is not None]
 
     def _context(self, key: Key, pipeline: Pipeline, found: Inputs) -> Context:
         """What the builders need: what the Secrets gave, and the little that they must know of what is live."""

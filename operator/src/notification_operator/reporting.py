@@ -1,13 +1,14 @@
 """Says what became of a pipeline: its status, and an event for each verdict that changed. `reconcile` calls it.
 
 The status is the truth and is written first, or the reconciliation fails. Events are a courtesy: they wait in a short
-queue of their own, and one that cannot be posted is counted and forgotten.
+queue of their own, let pipelines that wait go first, and one that cannot be posted is counted and forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -22,29 +23,38 @@ from notification_operator.workqueue import Key
 
 logger = structlog.get_logger(__name__)
 
-_MOST_WAITING = 1000
+_MOST_WAITING = 5000
+_LONGEST_DELAY = 60.0
+"""Seconds."""
 
 
 class EventPoster:
-    """Posts events one after the other. It needs `create` and `patch` on `events.k8s.io`, and nothing else."""
+    """Posts events one after the other. It needs `create` and `patch` on `events.k8s.io`, and nothing else.
 
-    def __init__(self, cluster: Cluster, metrics: OperatorMetrics) -> None:
+    `calm` waits until there is nothing more important to do; an event waits for that a minute at most.
+    """
+
+    def __init__(self, cluster: Cluster, metrics: OperatorMetrics, calm: Callable[[], Awaitable[None]]) -> None:
         self._cluster = cluster
         self._metrics = metrics
-        self._waiting: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(_MOST_WAITING)
+        self._calm = calm
+        self._waiting: asyncio.Queue[tuple[float, Mapping[str, Any]]] = asyncio.Queue(_MOST_WAITING)
         self._complained = False
 
     def post(self, event: Mapping[str, Any]) -> None:
         """Have an event posted soon, or not at all where too many wait."""
         try:
-            self._waiting.put_nowait(event)
+            self._waiting.put_nowait((asyncio.get_running_loop().time() + _LONGEST_DELAY, event))
         except asyncio.QueueFull:
             self._metrics.event(EventResult.DROPPED)
 
     async def run(self) -> None:
         """Post what waits, until cancelled. In order: an event and its repetition are two writes to one object."""
         while True:
-            event = await self._waiting.get()
+            latest, event = await self._waiting.get()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(latest):
+                    await self._calm()
             try:
                 await self._write(event)
             except ApiError as error:

@@ -45,7 +45,7 @@ from notification_operator.settings import Settings
 from notification_operator.source_secrets import SourceSecrets
 from notification_operator.store import ObjectMeta, Store, head, without_status
 from notification_operator.watching import Watches
-from notification_operator.workqueue import Key, WorkQueue
+from notification_operator.workqueue import Key, Urgency, WorkQueue
 
 _ROLLOUT_SECONDS = 0.25
 """A Deployment and its pods change several times within a second while they roll out: one look is enough for all."""
@@ -134,7 +134,7 @@ class Operator:
     async def _reconcile(self, cluster: Cluster, watches: Watches) -> None:
         """Reconcile until cancelled. Nothing that is made here outlives the time of leading."""
         queue = self._queue = WorkQueue(self._metrics)
-        events = EventPoster(cluster, self._metrics)
+        events = EventPoster(cluster, self._metrics, queue.calm)
         reporter = Reporter(cluster, self._clock, events, self._metrics.verdicts)
         self._reporter = reporter
         try:
@@ -215,7 +215,7 @@ class Operator:
                     continue
                 listed = {Key(meta.namespace, meta.name): meta.version for meta in map(head, contents)}
                 for key in listed:
-                    self._enqueue(key)
+                    self._enqueue(key, Urgency.IN_TURN)
                 await self._check_watch(namespace, listed, int(version))
 
     async def _check_watch(self, namespace: str | None, listed: Mapping[Key, int], version: int) -> None:
@@ -229,12 +229,12 @@ class Operator:
         for key in missed:
             self._enqueue(key)
 
-    def _seen(self, key: Key, pipeline: Mapping[str, Any]) -> None:
+    def _seen(self, key: Key, pipeline: Mapping[str, Any], *, listed: bool) -> None:
         new = key not in self._pipelines
         self._pipelines.seen(key, int(pipeline["metadata"]["resourceVersion"]))
         # Of one that was not known, changes of its children were not heeded either.
         if new or self._reporter is None or not self._reporter.reported(key, pipeline):
-            self._enqueue(key)
+            self._enqueue(key, Urgency.IN_TURN if listed else Urgency.CHANGED)
 
     def _gone(self, key: Key, pipeline: Mapping[str, Any]) -> None:
         self._pipelines.gone(key, int(pipeline["metadata"]["resourceVersion"]))
@@ -249,13 +249,13 @@ class Operator:
     def _rollout_moved(self, meta: ObjectMeta) -> None:
         key = Key(meta.namespace, meta.labels.pipeline)
         if key in self._pipelines and self._queue is not None:
-            self._queue.add_after(key, _ROLLOUT_SECONDS)
+            self._queue.add_after(key, _ROLLOUT_SECONDS, Urgency.ROLLOUT)
 
     def _requeue_all(self) -> None:
         for key in self._pipelines:
-            self._enqueue(key)
+            self._enqueue(key, Urgency.IN_TURN)
 
-    def _enqueue(self, key: Key) -> None:
+    def _enqueue(self, key: Key, urgency: Urgency = Urgency.CHANGED) -> None:
         # A standby only remembers which pipelines there are: it looks at all of them when it begins to lead.
         if self._queue is not None:
-            self._queue.add(key)
+            self._queue.add(key, urgency)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
-from notification_operator.cluster import WatchEvent
+from notification_operator.answers import WatchEvent
 from notification_operator.errors import TransientError
 from notification_operator.store import ObjectMeta
 

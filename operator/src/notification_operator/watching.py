@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from notification_operator import streaming
-from notification_operator.cluster import Cluster, WatchEvent
+from notification_operator.answers import WatchEvent
+from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ForbiddenError, GoneError, NotFoundError, TransientError
 from notification_operator.kinds import Kind
 from notification_operator.metrics import OperatorMetrics

@@ -1,15 +1,18 @@
 """A queue of pipelines to reconcile: each waits once, is worked on once at a time, and fails ever more slowly.
 
 `handlers` and the watches put keys in; `reconcile` is called with them. As in controller-runtime's queue, a key that is
-added while it is worked on is worked on again afterwards.
+added while it is worked on is worked on again afterwards, and what somebody has just changed goes before what is looked
+at in its turn: who applies a pipeline while a thousand others are gone through doesn't wait for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
+from enum import IntEnum
 from typing import NamedTuple
 
 import structlog
@@ -19,6 +22,7 @@ from notification_operator.metrics import OperatorMetrics, ReconcileResult
 
 _FIRST_BACKOFF = 0.2  # seconds
 _LONGEST_BACKOFF = 60.0
+_LONGEST_WAIT = 60.0  # seconds after which a key goes first, whatever it waits for
 
 logger = structlog.get_logger(__name__)
 
@@ -28,6 +32,26 @@ class Key(NamedTuple):
 
     namespace: str
     name: str
+
+
+class Urgency(IntEnum):
+    """What a key waits for; the least goes first."""
+
+    CHANGED = 0
+    """Somebody changed the pipeline, or something that is made of it."""
+    IN_TURN = 1
+    """It was listed at the start, is looked at every so often, or failed before."""
+    ROLLOUT = 2
+    """Its dispatchers come or go, and its status is to say so."""
+
+
+class _Waiting(NamedTuple):
+    """A key in the queue, in the order in which they are taken."""
+
+    urgency: Urgency
+    number: int
+    since: float
+    key: Key
 
 
 class RetryLater(OperatorError):  # noqa: N818  not an error: a request
@@ -42,26 +66,37 @@ class WorkQueue:
 
     def __init__(self, metrics: OperatorMetrics) -> None:
         self._metrics = metrics
-        self._waiting: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: dict[Key, float] = {}
+        self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
+        # Those of `_waiting` that count, the oldest first: what became more urgent stands in there twice.
+        self._queued: dict[Key, _Waiting] = {}
         metrics.queue_age.set_function(self._oldest_age)
         self._running: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, Urgency] = {}
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._pressing = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, urgency: Urgency = Urgency.CHANGED) -> None:
         """Have the key worked on soon."""
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._running:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued[key] = time.monotonic()
-            self._waiting.put_nowait(key)
-        self._metrics.queue_depth.set(len(self._queued))
+            self._again[key] = min(urgency, self._again.get(key, urgency))
+            return
+        known = self._queued.get(key)
+        if known is not None and known.urgency <= urgency:
+            return
+        since = time.monotonic() if known is None else known.since
+        waiting = _Waiting(urgency, next(self._numbers), since, key)
+        self._queued[key] = waiting
+        self._waiting.put_nowait(waiting)
+        self._count(known, -1)
+        self._count(waiting, 1)
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float, urgency: Urgency) -> None:
         """Have the key worked on later; whatever comes earlier wins."""
         if key in self._queued or key in self._again:
             return
@@ -70,7 +105,11 @@ class WorkQueue:
             if timer.when() <= loop.time() + seconds:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_later(seconds, self._due, key)
+        self._timers[key] = loop.call_later(seconds, self._due, key, urgency)
+
+    async def calm(self) -> None:
+        """Wait until nothing waits but rollouts."""
+        await self._calm.wait()
 
     async def run(self, work: Work, workers: int) -> None:
         """Work on keys, `workers` of them at once, until cancelled."""
@@ -84,29 +123,50 @@ class WorkQueue:
             timer.cancel()
         self._timers.clear()
         self._queued.clear()
+        self._pressing = 0
         self._metrics.queue_depth.set(0)
 
     def _oldest_age(self) -> float:
-        """Seconds. Keys are worked on in the order in which they came."""
-        return time.monotonic() - next(iter(self._queued.values())) if self._queued else 0.0
+        """Seconds."""
+        return time.monotonic() - next(iter(self._queued.values())).since if self._queued else 0.0
 
-    def _due(self, key: Key) -> None:
+    def _due(self, key: Key, urgency: Urgency) -> None:
         self._timers.pop(key, None)
-        self.add(key)
+        self.add(key, urgency)
+
+    def _count(self, waiting: _Waiting | None, change: int) -> None:
+        if waiting is not None and waiting.urgency < Urgency.ROLLOUT:
+            self._pressing += change
+        if self._pressing:
+            self._calm.clear()
+        else:
+            self._calm.set()
+        self._metrics.queue_depth.set(len(self._queued))
+
+    async def _next(self) -> Key:
+        """The most urgent key, or the one that has waited too long."""
+        while True:
+            waiting = await self._waiting.get()
+            if self._queued.get(waiting.key) is not waiting:
+                continue
+            oldest = next(iter(self._queued.values()))
+            if oldest is not waiting and time.monotonic() - oldest.since > _LONGEST_WAIT:
+                self._waiting.put_nowait(waiting)
+                waiting = oldest
+            del self._queued[waiting.key]
+            self._count(waiting, -1)
+            return waiting.key
 
     async def _worker(self, work: Work) -> None:
         while True:
-            key = await self._waiting.get()
-            self._queued.pop(key, None)
+            key = await self._next()
             self._running.add(key)
-            self._metrics.queue_depth.set(len(self._queued))
             try:
                 await self._attempt(work, key)
             finally:
                 self._running.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+                if (urgency := self._again.pop(key, None)) is not None:
+                    self.add(key, urgency)
 
     async def _attempt(self, work: Work, key: Key) -> None:
         started = asyncio.get_running_loop().time()
@@ -125,7 +185,7 @@ class WorkQueue:
             self._failures.pop(key, None)
             return
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        self.add_after(key, _backoff(failures))
+        self.add_after(key, _backoff(failures), Urgency.IN_TURN)
 
 
 def _backoff(failures: int) -> float:
