@@ -180,6 +180,26 @@ async def test_a_key_that_is_worked_on_keeps_the_more_urgent_of_two_reasons() ->
     assert order == ["a", "a", "b"]
 
 
+async def test_rollouts_are_left_to_workers_that_are_free() -> None:
+    begun: list[str] = []
+    go_on, rolled = asyncio.Event(), asyncio.Event()
+
+    async def work(key: Key) -> None:
+        begun.append(key.name)
+        if key.name == "rollout":
+            rolled.set()
+        await go_on.wait()
+
+    async with running(work, workers=4) as queue:
+        for key in keys("a", "b"):
+            queue.add(key)
+        queue.add(Key("plannivo", "rollout"), Urgency.ROLLOUT)
+        await asyncio.sleep(0.05)
+        assert begun == ["a", "b"]
+        go_on.set()
+        await asyncio.wait_for(rolled.wait(), 5)
+
+
 async def test_it_is_calm_while_nothing_waits_but_rollouts() -> None:
     queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
     a, b = keys("a", "b")

@@ -33,7 +33,7 @@ class Settings:
     http_port: int = 8080
     """Port of the probes and metrics; 0 lets the system choose."""
 
-    workers: int = 16
+    workers: int = 8
     """Reconciliations at once. Each waits on the API server most of the time."""
 
     resync_seconds: float = RESYNC_SECONDS

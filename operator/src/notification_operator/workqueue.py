@@ -2,16 +2,19 @@
 
 `handlers` and the watches put keys in; `reconcile` is called with them. As in controller-runtime's queue, a key that is
 added while it is worked on is worked on again afterwards, and what somebody has just changed goes before what is looked
-at in its turn: who applies a pipeline while a thousand others are gone through doesn't wait for all of them.
+at in its turn: who applies a pipeline while a thousand others are gone through doesn't wait for all of them. Rollouts
+are followed by the workers that have nothing else to do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -66,15 +69,16 @@ class WorkQueue:
 
     def __init__(self, metrics: OperatorMetrics) -> None:
         self._metrics = metrics
-        self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
+        self._order: list[_Waiting] = []
         self._numbers = itertools.count()
-        # Those of `_waiting` that count, the oldest first: what became more urgent stands in there twice.
+        # Those of `_order` that count, the oldest first: what became more urgent stands in there twice.
         self._queued: dict[Key, _Waiting] = {}
         metrics.queue_age.set_function(self._oldest_age)
         self._running: set[Key] = set()
         self._again: dict[Key, Urgency] = {}
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._moved = asyncio.Event()
         self._pressing = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -92,7 +96,7 @@ class WorkQueue:
         since = time.monotonic() if known is None else known.since
         waiting = _Waiting(urgency, next(self._numbers), since, key)
         self._queued[key] = waiting
-        self._waiting.put_nowait(waiting)
+        heapq.heappush(self._order, waiting)
         self._count(known, -1)
         self._count(waiting, 1)
 
@@ -114,8 +118,14 @@ class WorkQueue:
     async def run(self, work: Work, workers: int) -> None:
         """Work on keys, `workers` of them at once, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for number in range(workers):
-                group.create_task(self._worker(work), name=f"reconcile-{number}")
+            while True:
+                while (key := self._next(workers)) is not None:
+                    self._running.add(key)
+                    group.create_task(self._work_on(work, key), name=f"reconcile {key.namespace}/{key.name}")
+                self._moved.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LONGEST_WAIT if self._queued else None):
+                        await self._moved.wait()
 
     def close(self) -> None:
         """Forget every key: whoever leads next begins with all of them."""
@@ -123,6 +133,7 @@ class WorkQueue:
             timer.cancel()
         self._timers.clear()
         self._queued.clear()
+        self._order.clear()
         self._pressing = 0
         self._metrics.queue_depth.set(0)
 
@@ -142,31 +153,35 @@ class WorkQueue:
         else:
             self._calm.set()
         self._metrics.queue_depth.set(len(self._queued))
+        self._moved.set()
 
-    async def _next(self) -> Key:
-        """The most urgent key, or the one that has waited too long."""
-        while True:
-            waiting = await self._waiting.get()
-            if self._queued.get(waiting.key) is not waiting:
-                continue
-            oldest = next(iter(self._queued.values()))
-            if oldest is not waiting and time.monotonic() - oldest.since > _LONGEST_WAIT:
-                self._waiting.put_nowait(waiting)
-                waiting = oldest
-            del self._queued[waiting.key]
-            self._count(waiting, -1)
-            return waiting.key
+    def _next(self, workers: int) -> Key | None:
+        """The most urgent key, or the one that has waited too long; None while there is none that may be begun."""
+        if not self._queued or len(self._running) >= workers:
+            return None
+        waiting = next(iter(self._queued.values()))
+        if time.monotonic() - waiting.since <= _LONGEST_WAIT:
+            waiting = self._first()
+            # What is pressing is to be done soon, and not beside many others.
+            if waiting.urgency is Urgency.ROLLOUT and len(self._running) >= max(1, workers // 2):
+                return None
+        del self._queued[waiting.key]
+        self._count(waiting, -1)
+        return waiting.key
 
-    async def _worker(self, work: Work) -> None:
-        while True:
-            key = await self._next()
-            self._running.add(key)
-            try:
-                await self._attempt(work, key)
-            finally:
-                self._running.discard(key)
-                if (urgency := self._again.pop(key, None)) is not None:
-                    self.add(key, urgency)
+    def _first(self) -> _Waiting:
+        while self._queued.get(self._order[0].key) is not self._order[0]:
+            heapq.heappop(self._order)
+        return self._order[0]
+
+    async def _work_on(self, work: Work, key: Key) -> None:
+        try:
+            await self._attempt(work, key)
+        finally:
+            self._running.discard(key)
+            if (urgency := self._again.pop(key, None)) is not None:
+                self.add(key, urgency)
+            self._moved.set()
 
     async def _attempt(self, work: Work, key: Key) -> None:
         started = asyncio.get_running_loop().time()
