@@ -6,9 +6,11 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from notification_operator import selection
 from notification_operator.naming import PIPELINE_LABEL
-from notification_operator.store import ObjectMeta, Store, head, without_status
+from notification_operator.store import Known, ObjectMeta, Store, head, without_status
 
 
 def content(name: str = "a", *, uid: str = "1", version: int = 1, namespace: str = "n") -> bytes:
@@ -95,6 +97,56 @@ def test_what_was_asked_for_counts_until_the_watch_tells_what_it_became() -> Non
     assert changes == []
     kept.put(content(version=6))
     assert [change.version for change in changes] == [6]
+
+
+def outline(**values: Any) -> bytes:
+    return json.dumps({"kind": "PartialObjectMetadata", "metadata": json.loads(content(**values))["metadata"]}).encode()
+
+
+def outlined() -> tuple[Store, list[ObjectMeta]]:
+    changes: list[ObjectMeta] = []
+    return Store(changes.append, outlined=True), changes
+
+
+@pytest.mark.parametrize("event_first", [False, True], ids=["answer first", "event first"])
+def test_what_we_made_is_known_where_the_watch_tells_the_metadata_alone(event_first: bool) -> None:
+    kept, changes = outlined()
+    with kept.writing("n", "a"):
+        if event_first:
+            kept.put_outline(outline(version=5))
+        kept.put_answer(content(version=5), assumed=True)
+    kept.put_outline(outline(version=5))
+    found = kept.get("n", "a")
+    assert found is not None
+    assert (found.known, found.decoded()["data"]) == (Known.WHOLE, {"version": 5})
+    assert changes == []
+
+
+def test_what_somebody_else_changed_is_to_be_asked_for() -> None:
+    kept, changes = outlined()
+    kept.put(content(version=5))
+    changes.clear()
+    kept.put_outline(outline(version=6))
+    found = kept.get("n", "a")
+    assert found is not None
+    assert (found.known, found.meta.version) == (Known.OUTLINE, 6)
+    assert [change.version for change in changes] == [6]
+    kept.put_answer(content(version=6))
+    kept.put_outline(outline(version=6))
+    found = kept.get("n", "a")
+    assert found is not None
+    assert (found.known, found.decoded()["data"]) == (Known.WHOLE, {"version": 6})
+    assert len(changes) == 1
+
+
+def test_an_outline_of_what_has_gone_is_a_ghost() -> None:
+    kept, changes = outlined()
+    kept.put(content(version=5))
+    kept.remove(head(outline(version=7)))
+    kept.put_outline(outline(version=6))
+    kept.put_answer(content(version=6))
+    assert kept.get("n", "a") is None
+    assert len(changes) == 2
 
 
 def test_the_answer_to_a_write_after_the_deletion_is_a_ghost() -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
 
 from notification_operator import compare, ownership
@@ -20,6 +21,7 @@ from notification_operator.pipeline import Pipeline
 from notification_operator.resources import Child
 from notification_operator.resources.base import Manifest
 from notification_operator.status import ChildState, ChildStatus
+from notification_operator.store import Known, Stored
 from notification_operator.watching import Watches
 
 logger = structlog.get_logger(__name__)
@@ -88,26 +90,37 @@ class Applier:
         known = store.get(pipeline.namespace, name)
         with store.writing(pipeline.namespace, name):
             try:
-                if known is None:
-                    store.put_answer(await self._cluster.create(manifest), assumed=True)
-                    wrote = True
-                else:
-                    wrote = await self._change(pipeline, child, manifest, known.decoded())
+                live = None if known is None else await self._whole(child, known)
+                wrote = await self._write(pipeline, child, manifest, live)
             except ConflictError as error:
                 if not error.status:
                     raise
-                wrote = await self._look_and_change(pipeline, child, manifest, error)
+                # The server has another object than the watch told of, or one without our label.
+                live = await self._cluster.get(child.kind, pipeline.namespace, name)
+                if live is None:
+                    raise
+                wrote = await self._change(pipeline, child, manifest, live)
         if wrote:
             written.applied.append(f"{child.kind.name} {name}")
 
-    async def _look_and_change(
-        self, pipeline: Pipeline, child: Child, manifest: Manifest, refusal: ConflictError
+    async def _whole(self, child: Child, known: Stored) -> Mapping[str, Any] | None:
+        """An object with all that is in it; None where it has just gone."""
+        if known.known is not Known.OUTLINE:
+            return known.decoded()
+        live = await self._cluster.get(child.kind, known.meta.namespace, known.meta.name)
+        if live is not None:
+            self._watches.store(child.kind).put_answer(msgspec.json.encode(live))
+        return live
+
+    async def _write(
+        self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any] | None
     ) -> bool:
-        """The server has another object than the watch told of, or one without our label: look at that one."""
-        live = await self._cluster.get(child.kind, pipeline.namespace, manifest["metadata"]["name"])
-        if live is None:
-            raise refusal
-        return await self._change(pipeline, child, manifest, live)
+        """Make the object, or change it. Returns whether that took a write."""
+        if live is not None:
+            return await self._change(pipeline, child, manifest, live)
+        made = await self._cluster.create(manifest)
+        self._watches.store(child.kind).put_answer(made, assumed=True)
+        return True
 
     async def _change(self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]) -> bool:
         """Make a live object what it should be, if it is ours. Returns whether that took a write."""

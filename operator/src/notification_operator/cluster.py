@@ -42,13 +42,12 @@ _CONNECTIONS = 24  # more are no faster on a server of two cores, and each takes
 _PAGE = 100  # of dashboards 5 MB
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
-# All that is not known before of an object that is made; a dashboard is long to write and to read. A server that cannot
-# leave the rest out answers with all of it.
-_METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+# A dashboard is long to write and to read. A server that cannot leave the rest out answers with all of it.
+_OUTLINE = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}
 
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _JSON = {"Content-Type": "application/json"}
-_CREATE = {**_JSON, "Accept": _METADATA_ALONE}
+_CREATE = {**_JSON, **_OUTLINE}
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
@@ -200,6 +199,7 @@ class Cluster:
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events after the version `since`, bookmarks included, until the server ends the watch or falls silent.
 
+        Those of an outlined kind have the metadata alone.
         Raises GoneError when the server no longer knows that version, and ApiError otherwise.
         """
         parameters = {
@@ -210,9 +210,10 @@ class Cluster:
             # Spread, so that a thousand watches don't end in the same second.
             "timeoutSeconds": str(_WATCH_SECONDS + random.randrange(60)),  # noqa: S311  spreads load, guards nothing
         }
+        accept = _OUTLINE if kind.outlined else {}
         try:
             async with self._watches.get(
-                self._url(kind.path(namespace)), params=parameters, headers=await self._headers({})
+                self._url(kind.path(namespace)), params=parameters, headers=await self._headers(accept)
             ) as response:
                 self._metrics.request("WATCH", response.status)
                 if response.status != HTTPStatus.OK:

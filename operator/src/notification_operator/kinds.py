@@ -28,6 +28,8 @@ class Kind:
     namespaced: bool = True
     streamed: bool = False
     """Never listed: its watch begins with what is there, so that nobody need grant a list of it."""
+    outlined: bool = False
+    """Watched by its metadata alone: the rest is long, and asked for when somebody else has changed it."""
 
     @property
     def group(self) -> str:
@@ -51,7 +53,7 @@ class Kind:
 
 PIPELINE = Kind(API_VERSION, KIND, PLURAL)
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
-CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps", outlined=True)
 SECRET = Kind("v1", "Secret", "secrets", streamed=True)
 SERVICE = Kind("v1", "Service", "services")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
@@ -66,7 +68,7 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 SERVICE_MONITOR = Kind(MONITORING, "ServiceMonitor", "servicemonitors", optional=True)
-PROMETHEUS_RULE = Kind(MONITORING, "PrometheusRule", "prometheusrules", optional=True)
+PROMETHEUS_RULE = Kind(MONITORING, "PrometheusRule", "prometheusrules", optional=True, outlined=True)
 PROMETHEUS = Kind(MONITORING, "Prometheus", "prometheuses", optional=True)
 PROMETHEUS_AGENT = Kind(MONITORING_ALPHA, "PrometheusAgent", "prometheusagents", optional=True)
 

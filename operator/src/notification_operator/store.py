@@ -10,6 +10,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -55,18 +56,25 @@ class _Head(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
 
 
+class Known(Enum):
+    """How much of an object is known."""
+
+    WHOLE = "as it is"
+    ASSUMED = "its metadata, and the rest as it was asked for: a watch will tell in a moment what it is"
+    OUTLINE = "its metadata alone"
+
+
 class Stored(NamedTuple):
     """An object as it was last seen."""
 
     meta: ObjectMeta
     kept: bytes
-    assumed: bool = False
-    """All but the metadata is what was asked for: the watch will tell in a moment what it is."""
+    known: Known
 
     @property
     def content(self) -> bytes:
-        """Its JSON."""
-        return self.kept if self.assumed else zlib.decompress(self.kept)
+        """Its JSON, or what is known of it."""
+        return self.kept if self.known is Known.ASSUMED else zlib.decompress(self.kept)
 
     def decoded(self) -> dict[str, Any]:
         """The whole object, fresh each time."""
@@ -80,12 +88,21 @@ class Store:
     """The objects of one kind by (namespace, name), and whom to tell when what is kept of one changes.
 
     `trim` returns the JSON of what is worth keeping of an object, its metadata included; what it returned, it returns
-    again. `by_pipeline`: all objects of one pipeline are asked for, and found at once.
+    again. `by_pipeline`: all objects of one pipeline are asked for, and found at once. `outlined`: the watch tells of
+    the metadata alone.
     """
 
-    def __init__(self, changed: Changed, *, trim: Callable[[bytes], bytes] = bytes, by_pipeline: bool = False) -> None:
+    def __init__(
+        self,
+        changed: Changed,
+        *,
+        trim: Callable[[bytes], bytes] = bytes,
+        by_pipeline: bool = False,
+        outlined: bool = False,
+    ) -> None:
         self.trim = trim
         self._by_pipeline = by_pipeline
+        self._outlined = outlined
         self._objects: dict[tuple[str, str], Stored] = {}
         self._names: dict[tuple[str, str], set[str]] = {}
         # When what was removed was last seen, by uid: the answer to a write of ours can arrive after the event of the
@@ -118,40 +135,54 @@ class Store:
                 self._changed(meta)
 
     def put_answer(self, content: bytes, *, assumed: bool = False) -> None:
-        """Take in what a write of ours made of an object.
+        """Take in what the server answered to a request of ours of an object.
 
-        `assumed`: all but its metadata is as it was asked for. How it is, a watch will tell.
+        `assumed`: it was just made, and all but its metadata is as it was asked for. Where no watch tells how it is,
+        that is what counts.
         """
         meta = head(content)
         place = meta.namespace, meta.name
         withheld = self._withheld.get(place)
         if withheld is not None and withheld.uid == meta.uid and withheld.version <= meta.version:
             self._withheld[place] = None
-        if meta.version > self._seen(meta):
-            self._keep(Stored(meta, content, assumed) if assumed else Stored(meta, _deflated(self.trim(content))))
+        if not self._is_news(meta, whole=True):
+            return
+        if assumed and not self._outlined:
+            self._keep(Stored(meta, content, Known.ASSUMED))
+        else:
+            self._keep(Stored(meta, _deflated(self.trim(content)), Known.WHOLE))
 
     def put(self, content: bytes) -> None:
         """Take in what a watch or a list tells of an object, unless what is known is as new."""
         meta = head(content)
-        if meta.version <= self._seen(meta):
+        if not self._is_news(meta, whole=True):
             return
-        known = self.get(meta.namespace, meta.name)
+        before = self.get(meta.namespace, meta.name)
         kept = self.trim(content)
-        told = not _confirms(known, meta) and (known is None or _differ(known, meta, kept))
-        self._keep(Stored(meta, _deflated(kept)))
-        if not told:
-            return
+        self._keep(Stored(meta, _deflated(kept), Known.WHOLE))
+        if not _confirms(before, meta) and (before is None or _differ(before, meta, kept)):
+            self._tell(meta)
+
+    def put_outline(self, content: bytes) -> None:
+        """Take in the metadata that a watch tells of, unless what is known is as new. The rest may have changed."""
+        meta = head(content)
+        if self._is_news(meta, whole=False):
+            self._keep(Stored(meta, _deflated(content), Known.OUTLINE))
+            self._tell(meta)
+
+    def _is_news(self, meta: ObjectMeta, *, whole: bool) -> bool:
+        """Whether there is something to be learnt of this version, of which all is told or (`whole` False) a part."""
+        before = self.get(meta.namespace, meta.name)
+        if before is None or before.meta.uid != meta.uid:
+            return meta.version > self._removed.get(meta.uid, -1)
+        more = whole and before.known is not Known.WHOLE
+        return meta.version > before.meta.version - more
+
+    def _tell(self, meta: ObjectMeta) -> None:
         if (meta.namespace, meta.name) in self._withheld:
             self._withheld[meta.namespace, meta.name] = meta
         else:
             self._changed(meta)
-
-    def _seen(self, meta: ObjectMeta) -> int:
-        """The newest version of this object of which nothing more is to be learnt."""
-        known = self.get(meta.namespace, meta.name)
-        if known is not None and known.meta.uid == meta.uid:
-            return known.meta.version - known.assumed
-        return self._removed.get(meta.uid, -1)
 
     def _keep(self, stored: Stored) -> None:
         meta = stored.meta
@@ -216,16 +247,18 @@ def _deflated(content: bytes) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
-def _confirms(known: Stored | None, meta: ObjectMeta) -> bool:
+def _confirms(before: Stored | None, meta: ObjectMeta) -> bool:
     """Whether this is what was assumed, as it is."""
-    return known is not None and known.assumed and (known.meta.uid, known.meta.version) == (meta.uid, meta.version)
+    if before is None or before.known is not Known.ASSUMED:
+        return False
+    return (before.meta.uid, before.meta.version) == (meta.uid, meta.version)
 
 
-def _differ(known: Stored, meta: ObjectMeta, kept: bytes) -> bool:
+def _differ(before: Stored, meta: ObjectMeta, kept: bytes) -> bool:
     """Whether somebody is to be told. Compared for each event: a digest would be kept of every object at all times."""
-    if known.meta.uid != meta.uid:
+    if before.meta.uid != meta.uid:
         return True
-    parts, others = _parts(known.content), _parts(kept)
+    parts, others = _parts(before.content), _parts(kept)
     # As they were written: the API server writes the same thing the same way, and the rest is long.
     return _telling(parts.pop("metadata")) != _telling(others.pop("metadata")) or parts != others
 
@@ -236,6 +269,7 @@ def _parts(content: bytes) -> dict[str, msgspec.Raw]:
     return {name: part for name, part in found.items() if name not in _LEFT_OUT}
 
 
-def _telling(metadata: msgspec.Raw) -> dict[str, Any]:
+def _telling(metadata: msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Metadata without the notes of who wrote the object and how often."""
-    return {name: value for name, value in decode(bytes(metadata)).items() if name not in _BOOKKEEPING}
+    found = msgspec.json.decode(metadata, type=dict[str, msgspec.Raw])
+    return {name: value for name, value in found.items() if name not in _BOOKKEEPING}

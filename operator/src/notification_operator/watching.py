@@ -125,7 +125,8 @@ class Watch:
         if event.type == "DELETED":
             self._store.remove(meta)
         elif event.type != "BOOKMARK":
-            self._store.put(bytes(event.object))
+            put = self._store.put_outline if self._kind.outlined else self._store.put
+            put(bytes(event.object))
         return meta.resource_version
 
     def _tell(self, served: Served) -> None:
