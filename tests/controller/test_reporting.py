@@ -98,10 +98,9 @@ class Events:
         self.posted: list[str] = []
         self.came = asyncio.Event()
 
-    async def create(self, event: Mapping[str, Any]) -> bytes:
+    async def create(self, event: Mapping[str, Any]) -> None:
         self.posted.append(event["note"])
         self.came.set()
-        return b""
 
 
 @pytest.mark.parametrize("longest", [60.0, 0.0], ids=["until it is calm", "until it is late"])

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -29,6 +30,11 @@ DURATION_PATTERN = r"^([0-9]{1,9}(ms|s|m|h)){1,4}$"
 LONGEST = "720h"
 
 
+@lru_cache(maxsize=1024)
+def _milliseconds(duration: str) -> int:
+    return sum(int(count) * _UNIT_MILLISECONDS[unit] for count, unit in _DURATION_PART.findall(duration))
+
+
 class Duration(str):
     """A length of time as Go writes it: `250ms`, `5m`, `1h30m`. More than zero, at most 30 days.
 
@@ -40,7 +46,7 @@ class Duration(str):
     @property
     def milliseconds(self) -> int:
         """The length in whole milliseconds."""
-        return sum(int(count) * _UNIT_MILLISECONDS[unit] for count, unit in _DURATION_PART.findall(self))
+        return _milliseconds(self)
 
     @property
     def seconds(self) -> float:

@@ -60,6 +60,11 @@ class Applier:
                     **names,
                 )
 
+    def concerned(self, pipeline: Pipeline, child: Child, manifest: Manifest | None) -> bool:
+        """Whether there is anything to do or to say of a child."""
+        known = self._watches.store(child.kind).get(pipeline.namespace, child.name(pipeline.name))
+        return manifest is not None or known is not None
+
     async def bring(
         self, pipeline: Pipeline, child: Child, manifest: Manifest | None, written: Written
     ) -> ChildStatus | None:
@@ -118,7 +123,8 @@ class Applier:
         """Make the object, or change it. Returns whether that took a write."""
         if live is not None:
             return await self._change(pipeline, child, manifest, live)
-        made = await self._cluster.create(manifest)
+        metadata = await self._cluster.create(manifest)
+        made = msgspec.json.encode({**compare.shortened(manifest), "metadata": metadata})
         self._watches.store(child.kind).put_answer(made, assumed=True)
         return True
 

@@ -126,17 +126,15 @@ class Cluster:
                 return items, page.metadata.resource_version
             parameters["continue"] = page.metadata.continue_
 
-    async def create(self, manifest: Mapping[str, Any]) -> bytes:
-        """Create an object as ours. Raises AlreadyExistsError when one has its name.
+    async def create(self, manifest: Mapping[str, Any]) -> msgspec.Raw:
+        """Create an object as ours, and return its metadata as stored. Raises AlreadyExistsError when one has its name.
 
-        Returns what was asked for, with the metadata as stored: what the server made of the rest, a watch tells. A
-        fifth cheaper for the server than to apply, and whoever was first keeps the name. `ownership` says what it takes
-        to apply to the object later.
+        A fifth cheaper for the server than to apply, and whoever was first keeps the name. `ownership` says what it
+        takes to apply to the object later.
         """
         path = kind_of(manifest).path(manifest["metadata"]["namespace"])
         body, secret = msgspec.json.encode(manifest), manifest["kind"] == SECRET.name
-        answer = await self._request(_Call("POST", path, _MANAGER, body, _CREATE, secret))
-        return msgspec.json.encode({**manifest, "metadata": answers.metadata(answer)})
+        return answers.metadata(await self._request(_Call("POST", path, _MANAGER, body, _CREATE, secret)))
 
     async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
         """Change a live object by a JSON patch. Raises ConflictError when one of its tests fails."""

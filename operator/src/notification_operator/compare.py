@@ -38,9 +38,15 @@ def trimmed(content: bytes) -> bytes:
     if len(content) < _LONG:
         return content
     found = msgspec.json.decode(content)
-    data = found.get("data") or {}
+    short = shortened(found)
+    return content if short is found else msgspec.json.encode(short)
+
+
+def shortened(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of an object that is decoded; itself where there is no such text."""
+    data = manifest.get("data") or {}
     long = {key: _digest(text) for key, text in data.items() if isinstance(text, str) and len(text) >= _LONG}
-    return msgspec.json.encode({**found, "data": {**data, **long}}) if long else content
+    return {**manifest, "data": {**data, **long}} if long else manifest
 
 
 def _digest(text: str) -> dict[str, str]:

@@ -117,11 +117,12 @@ class Reconciler:
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(
-                        self._applier.bring(pipeline, child, child.build(pipeline, context), written),
+                        self._applier.bring(pipeline, child, manifest, written),
                         name=f"{child.kind.name} {pipeline.namespace}/{child.name(pipeline.name)}",
                     )
                     for child in CHILDREN
                     if child.kind not in leave
+                    and self._applier.concerned(pipeline, child, manifest := child.build(pipeline, context))
                 ]
         return [child for task in tasks if (child := task.result()) is not None]
 

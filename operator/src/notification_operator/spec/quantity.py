@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -40,11 +41,12 @@ class Quantity(str):
     @property
     def canonical(self) -> str:
         """The form that the API server stores: no fraction, and the largest unit that allows it."""
-        amount = Fraction(math.ceil(self.amount * 1000), 1000)
-        # Below one KiB the server writes bytes, and a fraction of one can only be written decimally.
-        binary = self._parts()[2].endswith("i") and amount >= _BINARY["Ki"] and amount.denominator == 1
-        units = _BINARY if binary else _DECIMAL
-        return next(f"{amount / units[one]}{one}" for one in reversed(units) if not amount % units[one])
+        return _canonical(self)
+
+    @property
+    def unit(self) -> str:
+        """The letters at its end; empty for a plain number."""
+        return self._parts()[2]
 
     def _parts(self) -> tuple[str, str, str]:
         found = _PARTS.fullmatch(self)
@@ -84,3 +86,13 @@ class Quantity(str):
 def same_or_less(smaller: str, larger: str) -> str:
     """CEL that compares two quantities, each given as CEL."""
     return f"quantity(string({smaller})).compareTo(quantity(string({larger}))) <= 0"
+
+
+@lru_cache(maxsize=1024)
+def _canonical(quantity: Quantity) -> str:
+    # Asked for each container at each look, of the same few amounts.
+    amount = Fraction(math.ceil(quantity.amount * 1000), 1000)
+    # Below one KiB the server writes bytes, and a fraction of one can only be written decimally.
+    binary = quantity.unit.endswith("i") and amount >= _BINARY["Ki"] and amount.denominator == 1
+    units = _BINARY if binary else _DECIMAL
+    return next(f"{amount / units[one]}{one}" for one in reversed(units) if not amount % units[one])
