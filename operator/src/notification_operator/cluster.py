@@ -40,15 +40,16 @@ _ATTEMPTS = 4
 _UNDELIVERED_MILLISECONDS = 2000  # less than what is left of a lease when the fence closes
 _CONNECTIONS = 24  # more are no faster on a server of two cores, and each takes 0.2 MB for TLS
 _PAGE = 100  # of dashboards 5 MB
-_MANAGER = {"fieldManager": FIELD_MANAGER}
+# The server's warnings of fields that it doesn't know are read by nobody, and to look for them takes it time.
+_MANAGER = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
 
-# A dashboard is long to write and to read. A server that cannot leave the rest out answers with all of it.
+# Where the rest is known, or nobody reads it: a dashboard is long to write and to read. A server that cannot leave it
+# out answers with all of it.
 _OUTLINE = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}
 
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _JSON = {"Content-Type": "application/json"}
-_CREATE = {**_JSON, **_OUTLINE}
-_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+_JSON_PATCH = {"Content-Type": "application/json-patch+json", **_OUTLINE}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -134,7 +135,7 @@ class Cluster:
         """
         path = kind_of(manifest).path(manifest["metadata"]["namespace"])
         body, secret = msgspec.json.encode(manifest), manifest["kind"] == SECRET.name
-        return answers.metadata(await self._request(_Call("POST", path, _MANAGER, body, _CREATE, secret)))
+        return answers.metadata(await self._request(_Call("POST", path, _MANAGER, body, {**_JSON, **_OUTLINE}, secret)))
 
     async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
         """Change a live object by a JSON patch. Raises ConflictError when one of its tests fails."""
@@ -155,14 +156,14 @@ class Cluster:
         """
         metadata = manifest["metadata"]
         path = kind_of(manifest).path(metadata["namespace"], metadata["name"])
-        return await self._apply(path, manifest, secret=manifest["kind"] == SECRET.name)
+        return await self._apply(path, manifest, {}, secret=manifest["kind"] == SECRET.name)
 
     async def apply_status(self, pipeline: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """Write a pipeline's status, if it is still the same pipeline."""
         metadata = pipeline["metadata"]
         identity = {key: metadata[key] for key in ("namespace", "name", "uid")}
         body = {"apiVersion": PIPELINE.api_version, "kind": PIPELINE.name, "metadata": identity, "status": status}
-        await self._apply(PIPELINE.path(metadata["namespace"], metadata["name"], "status"), body)
+        await self._apply(PIPELINE.path(metadata["namespace"], metadata["name"], "status"), body, _OUTLINE)
 
     async def merge(self, manifest: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
         """Change some fields of the object with this manifest's name; none is a look at it. Returns it as stored."""
@@ -225,9 +226,11 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"watch of {kind.plural}: {type(error).__name__}") from error
 
-    async def _apply(self, path: str, body: Mapping[str, Any], *, secret: bool = False) -> bytes:
-        parameters = {**_MANAGER, "force": "true"}
-        return await self._request(_Call("PATCH", path, parameters, msgspec.json.encode(body), _APPLY, secret))
+    async def _apply(
+        self, path: str, body: Mapping[str, Any], accept: Mapping[str, str], *, secret: bool = False
+    ) -> bytes:
+        parameters, headers = {**_MANAGER, "force": "true"}, {**_APPLY, **accept}
+        return await self._request(_Call("PATCH", path, parameters, msgspec.json.encode(body), headers, secret))
 
     async def _request(self, call: _Call) -> bytes:
         """One request, tried again with jitter while that may help. Every one of ours may be repeated."""
