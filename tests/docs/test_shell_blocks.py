@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from notification_operator.naming import PIPELINE_LABEL
 from tests.cluster import Cluster, Mode, install_crds, install_prometheus_crds, remove, running_cluster
 from tests.cluster.locks import private_dir
 from tests.cluster.progress import Progress
-from tests.controller.pipelines import POSTGRESQL, apply, manifest, ready, slack_secret
+from tests.controller.pipelines import POSTGRESQL, apply, eventually, manifest, ready, slack_secret
 from tests.debian import program
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.shell import Surroundings, left_out
@@ -125,12 +126,22 @@ def inhabited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield running
 
 
+def clear(cluster: Cluster) -> None:
+    """Delete all pipelines, and wait for what goes with them.
+
+    The garbage collector learns of a kind that was just defined within half a minute.
+    """
+    cluster.run_kubectl("-n", NAMESPACE, "delete", "npl", "--all")
+    children = ("-n", NAMESPACE, "get", "deploy,configmap", "-l", PIPELINE_LABEL, "-o", "name")
+    eventually(lambda: not cluster.run_kubectl(*children), "nothing of the last page's pipelines is left", 90)
+
+
 @pytest.mark.parametrize("page", [page for page in RUN if page not in {*NOTHING_THERE, *RELEASED}], **page_ids)
 def test_a_page_about_pipelines_can_be_followed(
     page: Path, inhabited: Cluster, silences: str, programs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     if any("kubectl" in block.text for block in blocks(page, "sh")):
-        inhabited.run_kubectl("-n", NAMESPACE, "delete", "npl", "--all")
+        clear(inhabited)
         for name in ("booking", "booking-shared"):
             apply(inhabited, NAMESPACE, manifest(name, **(POSTGRESQL if page in ON_POSTGRESQL else {})))
             ready(inhabited, NAMESPACE, name)
