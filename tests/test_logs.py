@@ -38,14 +38,10 @@ import logging
 import structlog
 from notification_dispatcher import logs
 logs.configure("json", {level!r})
-for name, loggers in (
-    ("a_library", [logging]),
-    ("notification_operator.run", [structlog, logging]),
-):
-    for kind in loggers:
-        say = getattr(kind, "get_logger", None) or kind.getLogger
-        say(name).debug("debug of " + name)
-        say(name).warning("warning of " + name)
+for name in ("a_library", "notification_operator.run"):
+    for say in (structlog.get_logger(name), logging.getLogger(name)):
+        say.debug("debug of " + name)
+        say.warning("warning of " + name)
 """
 
 

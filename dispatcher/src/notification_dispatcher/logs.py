@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -35,10 +36,24 @@ def configure(form: str, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(least),
         processors=[*shared, *final],
         # Not by way of `logging`, which takes five times as long for a line.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=_logger,
         cache_logger_on_first_use=True,
     )
     _take_over(least, [_foreign, *shared], final)
+
+
+class _OfLibrary(structlog.WriteLogger):
+    """Tells warnings and what is worse."""
+
+    def debug(self, message: str) -> None:
+        """Nothing."""
+
+    info = debug
+
+
+def _logger(*names: Any) -> structlog.WriteLogger:
+    ours = bool(names) and str(names[0]).partition(".")[0] in _OURS
+    return (structlog.WriteLogger if ours else _OfLibrary)(sys.stderr)
 
 
 def _take_over(
