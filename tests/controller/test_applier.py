@@ -39,7 +39,7 @@ class Server:
         self.version = 10
         self.tell: Store | None = None
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+    async def get(self, _kind: Kind, _namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append("get")
         return copy.deepcopy(self.objects.get(name))
 
@@ -51,7 +51,7 @@ class Server:
         self.asked.append("apply")
         return json.dumps(self.store(manifest)).encode()
 
-    async def edit(self, kind: Kind, live: Mapping[str, Any], operations: Any) -> None:
+    async def edit(self, _kind: Kind, _live: Mapping[str, Any], _operations: Any) -> None:
         self.asked.append("edit")
 
     def store(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Rig:
     def __init__(self) -> None:
         self.server = Server()
         self.changes: list[ObjectMeta] = []
-        self.known = Store(self.changes.append, outlined=True)
+        self.known = Store(self.changes.append)
         self.applier = Applier(cast(Cluster, self.server), cast(Watches, self))
 
     def absent(self, _: Kind) -> bool:

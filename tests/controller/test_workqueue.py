@@ -18,9 +18,13 @@ from notification_operator.workqueue import Key, Urgency, Work, WorkQueue
 KEY = Key("plannivo", "booking")
 
 
+def empty() -> WorkQueue:
+    return WorkQueue(OperatorMetrics(CollectorRegistry()))
+
+
 @asynccontextmanager
-async def running(work: Work, workers: int = 4) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
+async def running(work: Work, workers: int = 4, queue: WorkQueue | None = None) -> AsyncIterator[WorkQueue]:
+    queue = queue or empty()
     task = asyncio.create_task(queue.run(work, workers))
     yield queue
     task.cancel()
@@ -101,7 +105,7 @@ def keys(*names: str) -> list[Key]:
 async def order(add: Callable[[WorkQueue], object]) -> list[str]:
     """In which order one worker takes what is added before it starts."""
     done: list[str] = []
-    queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
+    queue = empty()
     add(queue)
     waiting = len(queue._queued)
 
@@ -111,10 +115,8 @@ async def order(add: Callable[[WorkQueue], object]) -> list[str]:
             finished.set()
 
     finished = asyncio.Event()
-    task = asyncio.create_task(queue.run(work, 1))
-    await asyncio.wait_for(finished.wait(), 5)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(work, 1, queue):
+        await asyncio.wait_for(finished.wait(), 5)
     return done
 
 
@@ -201,7 +203,7 @@ async def test_rollouts_are_left_to_workers_that_are_free() -> None:
 
 
 async def test_it_is_calm_while_nothing_waits_but_rollouts() -> None:
-    queue = WorkQueue(OperatorMetrics(CollectorRegistry()))
+    queue = empty()
     a, b = keys("a", "b")
     queue.add(a, Urgency.ROLLOUT)
     await asyncio.wait_for(queue.calm(), 1)
@@ -213,10 +215,8 @@ async def test_it_is_calm_while_nothing_waits_but_rollouts() -> None:
     async def work(_: Key) -> None:
         """Nothing."""
 
-    task = asyncio.create_task(queue.run(work, 1))
-    await asyncio.wait_for(queue.calm(), 5)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(work, 1, queue):
+        await asyncio.wait_for(queue.calm(), 5)
 
 
 def test_backoff_grows_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:

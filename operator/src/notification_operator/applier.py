@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -49,15 +49,13 @@ class Applier:
         try:
             yield written
         finally:
-            done = {"applied": written.applied, "deleted": written.deleted}
-            if any(done.values()):
-                names = {what: children for what, children in done.items() if children}
+            if done := {what: children for what, children in asdict(written).items() if children}:
                 logger.info(
                     "children",
                     action="children_written",
                     namespace=pipeline.namespace,
                     pipeline=pipeline.name,
-                    **names,
+                    **done,
                 )
 
     def concerned(self, pipeline: Pipeline, child: Child, manifest: Manifest | None) -> bool:
@@ -125,7 +123,8 @@ class Applier:
             return await self._change(pipeline, child, manifest, live)
         metadata = await self._cluster.create(manifest)
         made = msgspec.json.encode({**compare.shortened(manifest), "metadata": metadata})
-        self._watches.store(child.kind).put_answer(made, assumed=True)
+        # No watch tells how the rest of an outlined kind is: what was asked for is what counts.
+        self._watches.store(child.kind).put_answer(made, assumed=not child.kind.outlined)
         return True
 
     async def _change(self, pipeline: Pipeline, child: Child, manifest: Manifest, live: Mapping[str, Any]) -> bool:

@@ -49,7 +49,7 @@ _OUTLINE = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v
 
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _JSON = {"Content-Type": "application/json"}
-_JSON_PATCH = {"Content-Type": "application/json-patch+json", **_OUTLINE}
+_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -142,7 +142,9 @@ class Cluster:
         path = kind.path(live["metadata"]["namespace"], live["metadata"]["name"])
         body = msgspec.json.encode(operations)
         try:
-            await self._request(_Call("PATCH", path, _MANAGER, body, _JSON_PATCH, secret=kind is SECRET))
+            await self._request(
+                _Call("PATCH", path, _MANAGER, body, {**_JSON_PATCH, **_OUTLINE}, secret=kind is SECRET)
+            )
         except ApiError as error:
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise

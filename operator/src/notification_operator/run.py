@@ -193,7 +193,7 @@ class Operator:
         for kind in CHILDREN:
             changed = self._rollout_moved if kind is DEPLOYMENT else self._child_changed
             trim = _TRIMS.get(kind, without_status)
-            watches.add(kind, ours, Store(changed, trim=trim, outlined=kind.outlined), self._requeue_all)
+            watches.add(kind, ours, Store(changed, trim=trim), self._requeue_all)
         own_pods = Store(self._rollout_moved, trim=pods.trimmed, by_pipeline=True)
         watches.add(POD, ours, own_pods, self._requeue_all)
         for kind in (PROMETHEUS, PROMETHEUS_AGENT):

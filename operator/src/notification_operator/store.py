@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, NamedTuple
@@ -20,7 +20,9 @@ from notification_operator.naming import PIPELINE_LABEL
 
 _TOMBSTONES = 4096
 _BOOKKEEPING = frozenset({"resourceVersion", "generation", "managedFields"})
+"""Notes in the metadata of who wrote an object and how often."""
 _LEFT_OUT = frozenset({"kind", "apiVersion"})
+"""By a list, of each object."""
 _FAST = 1  # the best would save a fifth more and take five times as long
 # As much memory as objects of some kilobytes can use. With zlib's defaults each is a quarter of a megabyte that the
 # kernel hands out and takes back: that took six times as long, and saved nothing.
@@ -88,21 +90,12 @@ class Store:
     """The objects of one kind by (namespace, name), and whom to tell when what is kept of one changes.
 
     `trim` returns the JSON of what is worth keeping of an object, its metadata included; what it returned, it returns
-    again. `by_pipeline`: all objects of one pipeline are asked for, and found at once. `outlined`: the watch tells of
-    the metadata alone.
+    again. `by_pipeline`: all objects of one pipeline are asked for, and found at once.
     """
 
-    def __init__(
-        self,
-        changed: Changed,
-        *,
-        trim: Callable[[bytes], bytes] = bytes,
-        by_pipeline: bool = False,
-        outlined: bool = False,
-    ) -> None:
+    def __init__(self, changed: Changed, *, trim: Callable[[bytes], bytes] = bytes, by_pipeline: bool = False) -> None:
         self.trim = trim
         self._by_pipeline = by_pipeline
-        self._outlined = outlined
         self._objects: dict[tuple[str, str], Stored] = {}
         self._names: dict[tuple[str, str], set[str]] = {}
         # When what was removed was last seen, by uid: the answer to a write of ours can arrive after the event of the
@@ -137,8 +130,7 @@ class Store:
     def put_answer(self, content: bytes, *, assumed: bool = False) -> None:
         """Take in what the server answered to a request of ours of an object.
 
-        `assumed`: it was just made, and all but its metadata is as it was asked for. Where no watch tells how it is,
-        that is what counts.
+        `assumed`: it was just made, and all but its metadata is as it was asked for, until a watch tells how it is.
         """
         meta = head(content)
         place = meta.namespace, meta.name
@@ -147,7 +139,7 @@ class Store:
             self._withheld[place] = None
         if not self._is_news(meta, whole=True):
             return
-        if assumed and not self._outlined:
+        if assumed:
             self._keep(Stored(meta, content, Known.ASSUMED))
         else:
             self._keep(Stored(meta, _deflated(self.trim(content)), Known.WHOLE))
@@ -160,7 +152,7 @@ class Store:
         before = self.get(meta.namespace, meta.name)
         kept = self.trim(content)
         self._keep(Stored(meta, _deflated(kept), Known.WHOLE))
-        if not _confirms(before, meta) and (before is None or _differ(before, meta, kept)):
+        if before is None or _differ(before, meta, kept):
             self._tell(meta)
 
     def put_outline(self, content: bytes) -> None:
@@ -237,9 +229,7 @@ def without_status(content: bytes) -> bytes:
     """The JSON of an object of whose status nobody reads anything: of some it changes every few seconds."""
     if b'"status"' not in content:
         return content
-    parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    parts.pop("status", None)
-    return msgspec.json.encode(parts)
+    return msgspec.json.encode(_parts(content, without={"status"}))
 
 
 def _deflated(content: bytes) -> bytes:
@@ -247,29 +237,19 @@ def _deflated(content: bytes) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
-def _confirms(before: Stored | None, meta: ObjectMeta) -> bool:
-    """Whether this is what was assumed, as it is."""
-    if before is None or before.known is not Known.ASSUMED:
-        return False
-    return (before.meta.uid, before.meta.version) == (meta.uid, meta.version)
-
-
 def _differ(before: Stored, meta: ObjectMeta, kept: bytes) -> bool:
     """Whether somebody is to be told. Compared for each event: a digest would be kept of every object at all times."""
     if before.meta.uid != meta.uid:
         return True
-    parts, others = _parts(before.content), _parts(kept)
+    if before.known is Known.ASSUMED and before.meta.version == meta.version:
+        return False
+    parts, others = (_parts(content, without=_LEFT_OUT) for content in (before.content, kept))
     # As they were written: the API server writes the same thing the same way, and the rest is long.
-    return _telling(parts.pop("metadata")) != _telling(others.pop("metadata")) or parts != others
+    metadata, other = (_parts(one.pop("metadata"), without=_BOOKKEEPING) for one in (parts, others))
+    return metadata != other or parts != others
 
 
-def _parts(content: bytes) -> dict[str, msgspec.Raw]:
-    """What an object consists of, without what a list leaves out of each."""
+def _parts(content: bytes | msgspec.Raw, *, without: Collection[str]) -> dict[str, msgspec.Raw]:
+    """What an object consists of, undecoded."""
     found = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    return {name: part for name, part in found.items() if name not in _LEFT_OUT}
-
-
-def _telling(metadata: msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """Metadata without the notes of who wrote the object and how often."""
-    found = msgspec.json.decode(metadata, type=dict[str, msgspec.Raw])
-    return {name: value for name, value in found.items() if name not in _BOOKKEEPING}
+    return {name: part for name, part in found.items() if name not in without}

@@ -79,7 +79,6 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._moved = asyncio.Event()
-        self._pressing = 0
         self._calm = asyncio.Event()
         self._calm.set()
 
@@ -97,8 +96,7 @@ class WorkQueue:
         waiting = _Waiting(urgency, next(self._numbers), since, key)
         self._queued[key] = waiting
         heapq.heappush(self._order, waiting)
-        self._count(known, -1)
-        self._count(waiting, 1)
+        self._note_change()
 
     def add_after(self, key: Key, seconds: float, urgency: Urgency) -> None:
         """Have the key worked on later; whatever comes earlier wins."""
@@ -134,8 +132,7 @@ class WorkQueue:
         self._timers.clear()
         self._queued.clear()
         self._order.clear()
-        self._pressing = 0
-        self._metrics.queue_depth.set(0)
+        self._note_change()
 
     def _oldest_age(self) -> float:
         """Seconds."""
@@ -145,10 +142,9 @@ class WorkQueue:
         self._timers.pop(key, None)
         self.add(key, urgency)
 
-    def _count(self, waiting: _Waiting | None, change: int) -> None:
-        if waiting is not None and waiting.urgency < Urgency.ROLLOUT:
-            self._pressing += change
-        if self._pressing:
+    def _note_change(self) -> None:
+        """Something was queued, or no longer is."""
+        if self._queued and self._first().urgency is not Urgency.ROLLOUT:
             self._calm.clear()
         else:
             self._calm.set()
@@ -166,7 +162,7 @@ class WorkQueue:
             if waiting.urgency is Urgency.ROLLOUT and len(self._running) >= max(1, workers // 2):
                 return None
         del self._queued[waiting.key]
-        self._count(waiting, -1)
+        self._note_change()
         return waiting.key
 
     def _first(self) -> _Waiting:
