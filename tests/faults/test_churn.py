@@ -61,9 +61,13 @@ async def pages(server: PostgresServer, schema: str) -> int:
         return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
 
-async def cleaned(server: PostgresServer, schema: str) -> None:
-    """Wait until what went is forgotten, and a dispatcher has cleaned up."""
+async def cleaned(server: PostgresServer, schema: str, gone: int) -> None:
+    """Wait until so many jobs that went are forgotten, and a dispatcher has cleaned up."""
     await server.until(f'SELECT count(*) FROM "{schema}".dedup', 0, _VACUUMED_SECONDS)  # noqa: S608
+    # Sessions tell of what they did a second later, or ten; until then there seems to be little to clean.
+    told = f"SELECT n_tup_del FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND relname"  # noqa: S608
+    for table in ("job", "dedup"):
+        await server.until(f"{told} = '{table}'", gone, _VACUUMED_SECONDS)
     few = f"bool_and(n_dead_tup <= {MOST_DEAD} + {SHARE} * n_live_tup)"
     await server.until(
         f"SELECT {few} FROM pg_stat_user_tables WHERE schemaname = '{schema}'",  # noqa: S608
@@ -85,16 +89,17 @@ async def test_tables_stay_as_large_as_what_waits() -> None:
             while await deliver(queue):
                 pass
             sizes, looks = [await size(server, schema)], [await pages(server, schema)]
-            await cleaned(server, schema)
+            await cleaned(server, schema, ROUND)
             for start in range(ROUND, JOBS, ROUND):
                 for first in range(start, start + ROUND, BATCH):
                     await enqueue(caller, first)
                     assert await deliver(queue) == BATCH
                 sizes.append(await size(server, schema))
                 looks.append(await pages(server, schema))
-                await cleaned(server, schema)
-            # Twice, as a vacuum may come at any time of a round. Without one, each round adds as much as the first.
-            assert max(sizes) <= 2 * sizes[0], sizes
+                await cleaned(server, schema, start + ROUND)
+            # A vacuum may come at any time of a round, and is not worth it for `MOST_DEAD`: as much again, and what
+            # indexes lose by that. Without one, each round adds nearly as much as the first.
+            assert max(sizes) <= 3 * sizes[0], sizes
             assert max(looks) <= 2 * ROUND / _TO_A_PAGE, looks
         assert queue.counts().depth == 0
 
