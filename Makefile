@@ -63,12 +63,13 @@ format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix
 
 .PHONY: generate
-generate: $(READY) ## Write what is generated: the CRD, pages of reference, chart and kustomize files, the fleet's dashboard
+generate: $(READY) ## Write what is generated: the CRD, pages of reference, chart and kustomize files, the dashboards
 	@$(BIN)/python -m notification_operator.crd crds
 	@$(BIN)/python -m notification_operator.reference docs/reference/notificationpipeline.md
 	@$(BIN)/python -m tests.docs docs/reference
 	@$(BIN)/python -m tests.deploy
-	@$(BIN)/python -m notification_operator.dashboards grafana/notification-dashboard.json
+	@$(BIN)/python -m notification_operator.dashboards grafana/notification-dashboard.json \
+		operator/src/notification_operator/dashboards/pipeline.json
 	@$(BIN)/python -m notification_operator.advice docs/troubleshooting.md
 
 .PHONY: lock

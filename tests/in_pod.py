@@ -1,4 +1,4 @@
-"""The operator as a pod has it: an account's folder for a kubeconfig, no package that reads one, a nameless user.
+"""The operator as a pod has it: its account for a kubeconfig, without what an image leaves out, a nameless user.
 
 `python -m tests.in_pod FOLDER ARGUMENTS…` is `notification-operator ARGUMENTS…` with that folder.
 """
@@ -52,10 +52,11 @@ def _of_image() -> dict[str, str]:
 
 def main() -> None:
     """Run the operator's command."""
-    # What an image without the extra says to whoever imports it: kopf would, and so would we for a kubeconfig.
-    sys.modules["kubernetes"] = None  # type: ignore[assignment]
+    # What an image without these extras says to whoever imports them: kopf would, and so would we for a kubeconfig.
+    for package in ("kubernetes", "grafana_foundation_sdk"):
+        sys.modules[package] = None  # type: ignore[assignment]
     getpass.getuser = _nobody
-    from notification_operator.__main__ import main as command  # noqa: PLC0415  once the package is gone
+    from notification_operator.__main__ import main as command  # noqa: PLC0415  once the packages are gone
     from notification_operator.credentials import pod  # noqa: PLC0415
 
     pod.FOLDER = Path(sys.argv[1])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ import yaml
 
 from notification_operator import credentials as package
 from notification_operator.credentials import Credentials, pod
+from notification_operator.credentials.identity import Identity
 from notification_operator.errors import SettingsError, TransientError
+from tests.certificates import self_signed
 
 
 @pytest.fixture
@@ -105,3 +110,37 @@ def test_a_machine_that_is_no_pod_says_so(in_a_pod: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     with pytest.raises(SettingsError, match="KUBERNETES_SERVICE_HOST is not set"):
         Credentials.load(None)
+
+
+def test_tls_is_read_by_the_record(tmp_path: Path) -> None:
+    made = self_signed(tmp_path, "server")
+    identity = Identity(server="https://localhost", ca_path=str(made.certificate))
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*made)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = Credentials(identity).ssl_context().wrap_bio(down, up, server_hostname="localhost")
+    server = serving.wrap_bio(up, down, server_side=True)
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    sent = bytes(range(256)) * 256
+    server.write(sent)
+    read, most = b"", 0
+    tracemalloc.start()
+    try:
+        while len(read) < len(sent):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            # As much as asyncio and uvloop ask for.
+            chunk = client.read(256 * 1024)
+            most = max(most, tracemalloc.get_traced_memory()[1] - before)
+            read += chunk
+    finally:
+        tracemalloc.stop()
+    assert read == sent
+    assert most < 32 * 1024
+    into = bytearray(8)
+    server.write(sent)
+    count: object = client.read(8, into)
+    assert count == 8
+    assert into == sent[:8]

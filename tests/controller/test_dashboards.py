@@ -20,14 +20,17 @@ from notification_operator.dashboards import (
     BoardInput,
     board_title,
     board_uid,
+    filling,
     fleet_board,
     pipeline_board,
     pipeline_text,
     to_json,
 )
+from notification_operator.dashboards.filling import BLANK
 from notification_operator.dashboards.promql import is_exactly, quote, selector
 from tests.controller.promql import SEED_METRICS, Selected, is_published, selectors
 
+FILLED_IN = Path(filling.__file__).with_name(filling.TEMPLATE)
 COMMITTED = Path(__file__).parents[2] / "grafana" / "notification-dashboard.json"
 README = COMMITTED.with_name("README.md")
 INPUT = BoardInput(
@@ -47,6 +50,10 @@ VIEWS = [
     "Failures and drops",
     "Runtime",
 ]
+_FILLS_IN = f"""
+from notification_operator.dashboards import BoardInput, pipeline_text
+print(pipeline_text({INPUT!r}))
+"""
 UNITS = {"short", "percentunit", "ms", "s", "ops", "opm", "bytes"}
 PROMETHEUS_OWN = {"up", "ALERTS"}
 
@@ -88,24 +95,25 @@ def prefix_of(board: Board) -> str:
     return DEFAULT_PREFIX if board["uid"] == "notification-fleet" else INPUT.metrics_prefix
 
 
-# The generated file.
+# The generated files.
 
 
-def test_the_committed_board_is_what_the_generator_makes() -> None:
-    assert COMMITTED.read_text(encoding="utf-8") == to_json(fleet_board(), pretty=True), (
-        "run: python -m notification_operator.dashboards grafana/notification-dashboard.json"
-    )
+def test_the_committed_boards_are_what_the_generator_makes() -> None:
+    for path, board in ((COMMITTED, fleet_board()), (FILLED_IN, pipeline_board(BLANK))):
+        assert path.read_text(encoding="utf-8") == to_json(board, pretty=True), f"{path.name}: run make generate"
 
 
-def test_the_command_writes_the_fleet_board(tmp_path: Path) -> None:
-    path = tmp_path / "board.json"
-    subprocess.run([sys.executable, "-m", "notification_operator.dashboards", str(path)], check=True)
-    assert path.read_bytes() == COMMITTED.read_bytes()
+def test_the_command_writes_both_boards(tmp_path: Path) -> None:
+    fleet, template = tmp_path / "fleet.json", tmp_path / "template.json"
+    subprocess.run([sys.executable, "-m", "notification_operator.dashboards", str(fleet), str(template)], check=True)
+    assert fleet.read_bytes() == COMMITTED.read_bytes()
+    assert template.read_bytes() == FILLED_IN.read_bytes()
 
 
-def test_importing_the_package_leaves_the_sdk_alone() -> None:
-    code = "import sys, notification_operator.dashboards; sys.exit('grafana_foundation_sdk' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_a_pipelines_board_takes_no_sdk() -> None:
+    code = f"import sys; sys.modules['grafana_foundation_sdk'] = None\n{_FILLS_IN}"
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert made.stdout.strip() == pipeline_text(INPUT)
 
 
 def test_equal_input_makes_equal_text() -> None:
@@ -406,9 +414,10 @@ def test_a_strange_name_stays_a_value(name: str) -> None:
             assert {("namespace", "=", name), ("pipeline", "=", name)} <= selected.matchers
 
 
-# The text, which many pipelines share but for their names.
+# The text, filled into the template.
 
 NAME = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
+THRESHOLD = st.integers(1, 10**12)
 
 
 @given(
@@ -416,13 +425,23 @@ NAME = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
         BoardInput,
         namespace=NAME,
         pipeline=NAME,
-        metrics_prefix=st.sampled_from(["", "acme_"]),
-        datasource=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
-        latency_threshold_ms=st.sampled_from([5000, 250]),
-        backlog_threshold=st.sampled_from([500, 7]),
-        failure_threshold=st.sampled_from([20, 3]),
+        metrics_prefix=st.from_regex(r"([a-zA-Z_][a-zA-Z0-9_]{0,20})?", fullmatch=True),
+        datasource=st.text(max_size=20) | st.sampled_from([BLANK.namespace, "${datasource}", str(2**40)]),
+        latency_threshold_ms=THRESHOLD,
+        backlog_threshold=THRESHOLD,
+        failure_threshold=THRESHOLD,
     )
 )
-@settings(max_examples=50, deadline=None)
-def test_the_shared_text_is_that_of_the_board(chosen: BoardInput) -> None:
+@settings(max_examples=100, deadline=None)
+def test_the_text_is_that_of_the_board(chosen: BoardInput) -> None:
     assert pipeline_text(chosen) == to_json(pipeline_board(chosen))
+
+
+def test_no_blank_is_left_nor_stands_for_two_things() -> None:
+    blanks = [BLANK.namespace, BLANK.pipeline, BLANK.metrics_prefix, board_uid(BLANK.namespace, BLANK.pipeline)]
+    blanks += map(str, (BLANK.latency_threshold_ms, BLANK.backlog_threshold, BLANK.failure_threshold))
+    template, filled = FILLED_IN.read_text(encoding="utf-8"), pipeline_text(INPUT)
+    for blank in blanks:
+        assert blank in template
+        assert blank not in filled
+        assert [other for other in blanks if blank in other] == [blank]

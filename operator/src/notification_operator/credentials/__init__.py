@@ -10,6 +10,7 @@ import os
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 from notification_operator.credentials import pod
 from notification_operator.credentials.identity import Identity
@@ -18,7 +19,19 @@ from notification_operator.errors import SettingsError, TransientError
 __all__ = ["Credentials", "Identity", "pod"]
 
 _TOKEN_CHECKED_EVERY = 15.0  # seconds; a projected token is replaced long before it expires
+_RECORD_BYTES = 16384  # RFC 8446, 5.1: the most that a record holds
 _DEFAULT_KUBECONFIG = "~/.kube/config"
+
+
+class _Connection(ssl.SSLObject):
+    """TLS that is read by the record.
+
+    An event loop asks for a quarter of a megabyte, which is made ready for it each time; no more than one record comes.
+    """
+
+    def read(self, len: int = _RECORD_BYTES, buffer: Any = None) -> Any:  # noqa: A002  its name there
+        """Up to so many bytes, or how many were read into `buffer`. Raises SSLError."""
+        return super().read(min(len, _RECORD_BYTES), buffer)
 
 
 class Credentials:
@@ -75,6 +88,7 @@ class Credentials:
     def ssl_context(self) -> ssl.SSLContext:
         """What the connections are made with."""
         context = ssl.create_default_context(cafile=self.ca_path)
+        context.sslobject_class = _Connection
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""What a board is made from, and what it is called. Light: it doesn't import Grafana's SDK."""
+"""What a board is made from, what it is called, and how it is written."""
 
 from __future__ import annotations
 
