@@ -1,4 +1,4 @@
-"""The wheel that a release has: what is in it, and that the plugin runs from it as its page says."""
+"""The wheel that a release has: what is in it, and that each program runs from it with its own extra."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from notification_operator import __version__
 
@@ -51,3 +52,15 @@ def test_the_plugin_runs_from_it_with_its_extra_alone(wheel: Path, tmp_path: Pat
     run(UV, "pip", "install", "--quiet", "--python", programs / "python", wanted)
     assert "kubectl notifications status" in run(programs / "kubectl-notifications", "--help")
     run(programs / "python", "-c", "import notification_dispatcher.client")
+
+
+def test_the_operator_renders_from_it_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
+    run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    programs = tmp_path / "venv" / "bin"
+    wanted = f"plannivo-notifications[operator] @ {wheel.as_uri()}"
+    run(UV, "pip", "install", "--quiet", "--python", programs / "python", wanted)
+    sample = ROOT / "deploy" / "samples" / "minimal.yaml"
+    children = [
+        child["kind"] for child in yaml.safe_load_all(run(programs / "notification-operator", "render", "-f", sample))
+    ]
+    assert {"Deployment", "ConfigMap", "ServiceMonitor", "PrometheusRule"} <= set(children)

@@ -81,10 +81,15 @@ class Cluster:
         context = self._credentials.ssl_context()
         auth = aiohttp.BasicAuth(*basic) if (basic := self._credentials.basic_auth) else None
         self._requests = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS, socket_factory=_impatient), auth=auth
+            connector=aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS, socket_factory=_impatient),
+            auth=auth,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._watches = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0), timeout=_WATCH_TIMEOUT, auth=auth
+            connector=aiohttp.TCPConnector(ssl=context, limit=0),
+            timeout=_WATCH_TIMEOUT,
+            auth=auth,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
