@@ -15,7 +15,11 @@ def main() -> None:
     parser.add_argument("fleet", type=Path, help="file for the board of all pipelines")
     parser.add_argument("template", type=Path, help="file for what the operator fills in for each pipeline")
     paths = parser.parse_args()
-    for path, board in ((paths.fleet, fleet_board()), (paths.template, pipeline_board(BLANK))):
+    try:
+        boards = {paths.fleet: fleet_board(), paths.template: pipeline_board(BLANK)}
+    except ModuleNotFoundError as error:
+        parser.exit(1, f"{error}: it is in the extra `boards`: pip install 'plannivo-notifications[boards]'.\n")
+    for path, board in boards.items():
         path.write_text(to_json(board, pretty=True), encoding="utf-8")
 
 
