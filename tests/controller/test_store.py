@@ -187,6 +187,16 @@ def test_what_a_new_list_lacks_vanished_unseen() -> None:
     assert [change.name for change in changes] == ["a"]
 
 
+def test_an_api_that_was_away_has_the_same_objects_when_it_is_back() -> None:
+    kept, told = store()
+    kept.replace([content(version=4)], namespace=None, version=5)
+    kept.replace((), namespace=None, version=None)
+    assert version(kept) is None
+    kept.replace([content(version=4)], namespace=None, version=9)
+    assert version(kept) == 4
+    assert [meta.version for meta in told] == [4, 4, 4]
+
+
 def labelled(name: str, value: str, *, version: int = 1, namespace: str = "n", uid: str = "") -> bytes:
     metadata = {"name": name, "namespace": namespace, "uid": uid or name, "resourceVersion": str(version)}
     return json.dumps(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -30,6 +31,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     HTTPStatus.CONFLICT: ConflictError,
     HTTPStatus.GONE: GoneError,
 }
+
+
+_Answer = TypeVar("_Answer")
 
 
 class WatchEvent(msgspec.Struct, frozen=True):
@@ -76,9 +80,22 @@ def refusal(response: aiohttp.ClientResponse, content: bytes, *, secret: bool = 
     return _BY_STATUS.get(status, ApiError)(message, status=status)
 
 
+def read(content: bytes, shape: type[_Answer]) -> _Answer:
+    """An answer of this shape. Raises TransientError where it has another: something on the way may have given it."""
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except msgspec.DecodeError as error:
+        raise TransientError(f"the answer cannot be read: {type(error).__name__}") from error
+
+
+def decoded(content: bytes) -> dict[str, Any]:
+    """An object. Raises TransientError."""
+    return read(content, dict[str, Any])
+
+
 def metadata(content: bytes) -> msgspec.Raw:
-    """That of an object, undecoded."""
-    return msgspec.json.decode(content, type=_Object).metadata
+    """That of an object, undecoded. Raises TransientError."""
+    return read(content, _Object).metadata
 
 
 def watch_error(content: msgspec.Raw) -> ApiError:

@@ -15,6 +15,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -80,36 +81,31 @@ class Cluster:
         # Requests share a bounded pool; each watch holds a connection of its own for minutes.
         context = self._credentials.ssl_context()
         auth = aiohttp.BasicAuth(*basic) if (basic := self._credentials.basic_auth) else None
-        self._requests = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS, socket_factory=_impatient),
-            auth=auth,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._watches = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0),
-            timeout=_WATCH_TIMEOUT,
-            auth=auth,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        session = partial(aiohttp.ClientSession, auth=auth, cookie_jar=aiohttp.DummyCookieJar())
+        connector = partial(aiohttp.TCPConnector, ssl=context)
+        self._requests = session(connector=connector(limit=_CONNECTIONS, socket_factory=_impatient))
+        # Of its own: a renewal that waits behind slow writes comes too late.
+        self._lease = session(connector=connector(limit=1, socket_factory=_impatient))
+        self._watches = session(connector=connector(limit=0), timeout=_WATCH_TIMEOUT)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._requests.close()
-        await self._watches.close()
+        for session in (self._requests, self._lease, self._watches):
+            await session.close()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
         """The object as it is now; None when it isn't there."""
         try:
-            return decode(await self._request(_Call("GET", kind.path(namespace, name))))
+            return answers.decoded(await self._request(_Call("GET", kind.path(namespace, name))))
         except NotFoundError:
             return None
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the API server has this kind; every account may ask."""
         try:
-            found = decode(await self._request(_Call("GET", kind.group_path)))
+            found = answers.decoded(await self._request(_Call("GET", kind.group_path)))
         except NotFoundError:
             return False
         return any(resource["name"] == kind.plural for resource in found["resources"])
@@ -125,7 +121,7 @@ class Cluster:
         parameters = {**selector, "limit": str(_PAGE)}
         while True:
             content = await self._request(_Call("GET", kind.path(namespace), parameters))
-            page = msgspec.json.decode(content, type=answers.ObjectList)
+            page = answers.read(content, answers.ObjectList)
             # A copy each: a Raw would keep the whole page alive for as long as one object is.
             items += (trim(bytes(item)) for item in page.items)
             if not page.metadata.continue_:
@@ -176,7 +172,8 @@ class Cluster:
         """Change some fields of the object with this manifest's name; none is a look at it. Returns it as stored."""
         metadata = manifest["metadata"]
         path = kind_of(manifest).path(metadata["namespace"], metadata["name"])
-        return decode(await self._request(_Call("PATCH", path, _MANAGER, msgspec.json.encode(change), _MERGE)))
+        call = _Call("PATCH", path, _MANAGER, msgspec.json.encode(change), _MERGE)
+        return answers.decoded(await self._request(call))
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete the object with this uid, and no successor of it. Gone already is fine."""
@@ -196,7 +193,7 @@ class Cluster:
         try:
             # Around all of it: a plugin that finds the token may hang as well.
             async with asyncio.timeout(seconds):
-                return decode(await self._send(call, await self._headers(_JSON), seconds))
+                return answers.decoded(await self._send(self._lease, call, await self._headers(_JSON), seconds))
         except TimeoutError as error:
             raise TransientError(f"{method} {path}: no answer within {seconds:.0f} s") from error
 
@@ -255,17 +252,19 @@ class Cluster:
         # Before the fence, not behind it: to find the token may take seconds.
         headers = await self._headers(call.headers)
         if call.method == "GET":
-            return await self._send(call, headers, self._request_seconds)
+            return await self._send(self._requests, call, headers, self._request_seconds)
         with self._fence.write() as left:
             seconds = min(left, self._request_seconds)
             limited = call._replace(parameters={**call.parameters, **_server_limit(seconds)})
-            return await self._send(limited, headers, seconds)
+            return await self._send(self._requests, limited, headers, seconds)
 
-    async def _send(self, call: _Call, headers: Mapping[str, str], seconds: float) -> bytes:
+    async def _send(
+        self, session: aiohttp.ClientSession, call: _Call, headers: Mapping[str, str], seconds: float
+    ) -> bytes:
         # aiohttp would round a longer one up, by as much as a second.
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=5, ceil_threshold=math.inf)
         try:
-            async with self._requests.request(
+            async with session.request(
                 call.method,
                 self._url(call.path),
                 params=call.parameters,
@@ -294,11 +293,6 @@ class Cluster:
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._credentials.forget_token()
         return answers.refusal(response, content, secret=secret)
-
-
-def decode(content: bytes) -> dict[str, Any]:
-    """A JSON object of the API."""
-    return msgspec.json.decode(content, type=dict[str, Any])
 
 
 def _server_limit(seconds: float) -> dict[str, str]:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from notification_operator.cluster import decode
 from notification_operator.naming import PIPELINE_LABEL
 
 _TOMBSTONES = 4096
@@ -80,7 +79,7 @@ class Stored(NamedTuple):
 
     def decoded(self) -> dict[str, Any]:
         """The whole object, fresh each time."""
-        return decode(self.content)
+        return msgspec.json.decode(self.content, type=dict[str, Any])
 
 
 Changed = Callable[[ObjectMeta], None]
@@ -185,10 +184,13 @@ class Store:
             self._names.setdefault((meta.namespace, meta.labels.pipeline), set()).add(meta.name)
 
     def remove(self, meta: ObjectMeta) -> None:
-        """Forget an object, unless a successor has its name."""
+        """Forget an object that was deleted, unless a successor has its name."""
         self._removed[meta.uid] = meta.version
         if len(self._removed) > _TOMBSTONES:
             self._removed.popitem(last=False)
+        self._forget(meta)
+
+    def _forget(self, meta: ObjectMeta) -> None:
         known = self._objects.get((meta.namespace, meta.name))
         if known is not None and known.meta.uid == meta.uid:
             del self._objects[meta.namespace, meta.name]
@@ -198,7 +200,8 @@ class Store:
     def replace(self, contents: Iterable[bytes], *, namespace: str | None, version: int | None) -> None:
         """Take a whole list in. What is not in it vanished unseen: no event will ever tell of it.
 
-        `version` is the list's: what is known to be younger was made since, and is left to the watch. None: all goes.
+        `version` is the list's: what is known to be younger was made since, and is left to the watch. None: nothing can
+        be seen any longer, be it there or not.
         """
         listed = set()
         for content in contents:
@@ -209,7 +212,7 @@ class Store:
             inside = namespace is None or stored.meta.namespace == namespace
             older = version is None or stored.meta.version <= version
             if inside and older and (stored.meta.namespace, stored.meta.name) not in listed:
-                self.remove(stored.meta)
+                (self._forget if version is None else self.remove)(stored.meta)
 
     def _ungroup(self, meta: ObjectMeta) -> None:
         if not self._by_pipeline:
