@@ -85,6 +85,23 @@ def test_what_somebody_added_to_an_item_is_seen_where_the_server_adds_nothing(ki
     assert compare.same(opened, wanted) is not seen
 
 
+@pytest.mark.parametrize(
+    ("wanted", "live"),
+    [
+        ({"selector": {"app": "a"}}, {"selector": {"app": "a", "tier": "b"}}),
+        ({"podSelector": {"matchLabels": {"app": "a"}}}, {"podSelector": {"matchLabels": {"app": "a", "tier": "b"}}}),
+        (
+            {"podSelector": {"matchLabels": {"app": "a"}}},
+            {"podSelector": {"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]}},
+        ),
+        ({"template": {"spec": {"nodeSelector": {}}}}, {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}),
+    ],
+)
+def test_a_selector_holds_nothing_else(wanted: dict[str, Any], live: dict[str, Any]) -> None:
+    assert compare.holds(wanted, wanted)
+    assert not compare.holds(live, wanted)
+
+
 def test_the_fingerprint_knows_fields_and_no_values() -> None:
     assert compare.fingerprint({"data": {"url": "one"}}) == compare.fingerprint({"data": {"url": "another"}})
     assert compare.fingerprint({"data": {"url": "one"}}) != compare.fingerprint({"data": {"uri": "one"}})

@@ -52,6 +52,13 @@ EDITS: dict[str, Any] = {
 }
 
 
+ADDED: dict[str, Any] = {
+    "service/booking": {"spec": {"selector": {"tier": "front"}}},
+    "servicemonitor/booking": {"spec": {"selector": {"matchLabels": {"tier": "front"}}}},
+}
+"""One label more selects nothing."""
+
+
 def spec_of(found: dict[str, Any]) -> Any:
     """What a hand can change of an object."""
     metadata = {key: found["metadata"].get(key) for key in ("labels", "annotations", "ownerReferences")}
@@ -93,6 +100,15 @@ def test_a_child_deleted_or_edited_by_hand_is_back_within_five_seconds(
         return found is not None and found["metadata"]["uid"] != before["metadata"]["uid"]
 
     eventually(back, f"{name} is back after its deletion", 5)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_label_that_a_hand_adds_to_a_selector_is_taken_out(
+    cluster: Cluster, namespace: str, booking: dict[str, Any], name: str
+) -> None:
+    before = get(cluster, namespace, name)
+    cluster.run_kubectl("-n", namespace, "patch", name, "--type", "merge", "-p", json.dumps(ADDED[name]))
+    eventually(lambda: spec_of(get(cluster, namespace, name)) == spec_of(before), f"{name} selects as before", 5)
 
 
 def test_deleting_a_pipeline_with_the_operator_stopped_leaves_nothing(

@@ -23,6 +23,9 @@ _AS_WRITTEN = (NETWORK_POLICY.name, PROMETHEUS_RULE.name)
 """Kinds whose lists without such a key come back as they were written. One field more in an item says something else:
 a peer with a `namespaceSelector` lets strangers in."""
 
+_ATOMIC = frozenset({"selector", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"})
+"""Fields that are one value to the API server, though they are maps: one label more selects something else."""
+
 _LISTS = (list, tuple)
 """With `dict` what JSON is made of, here and as it is decoded. To ask for `Sequence` takes ten times as long."""
 
@@ -80,11 +83,14 @@ def same(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
 def holds(live: Any, wanted: Any, *, as_written: bool = False) -> bool:
     """Whether `live` contains `wanted`: maps by key, lists of named objects by name, all else by equality.
 
-    Items of a list that have no name may hold more, unless they should be `as_written`.
+    Selectors hold nothing else. Items of a list that have no name may hold more, unless they should be `as_written`.
     """
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(
-            key in live and holds(live[key], wanted[key], as_written=as_written) for key in wanted
+            key in live
+            and holds(live[key], wanted[key], as_written=as_written)
+            and (key not in _ATOMIC or holds(wanted[key], live[key]))
+            for key in wanted
         )
     if isinstance(wanted, _LISTS):
         return isinstance(live, _LISTS) and _list_holds(live, wanted, as_written)
