@@ -23,6 +23,12 @@ def test_the_summary_is_the_first_thing_that_is_wrong() -> None:
     assert summary([APPLIED, AVAILABLE, MISSING]).reason is Reason.SECRET_NOT_FOUND
 
 
+def test_what_cannot_be_seen_is_not_said_to_be_wrong() -> None:
+    unseen = judged(ConditionType.DISPATCHER_AVAILABLE, "Unknown", Reason.STATUS_UNKNOWN, "It cannot be seen.")
+    found = summary([judged(ConditionType.RESOURCES_APPLIED, "True", Reason.APPLIED), unseen])
+    assert (found.status, found.reason, found.message) == ("Unknown", Reason.STATUS_UNKNOWN, "It cannot be seen.")
+
+
 def test_what_was_switched_off_on_purpose_holds_nothing_up() -> None:
     assert summary([APPLIED, AVAILABLE, SILENT]).status == "True"
 

@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from notification_operator import watching
 from notification_operator.answers import WatchEvent
 from notification_operator.cluster import Cluster
-from notification_operator.errors import ApiError, ForbiddenError, NotFoundError
+from notification_operator.errors import ApiError, ForbiddenError, NotFoundError, TransientError
 from notification_operator.kinds import POD, SCALED_OBJECT, TRIGGER_AUTHENTICATION
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.store import Store
@@ -99,3 +100,57 @@ async def test_an_api_that_went_away_is_gone_though_another_namespace_was_told_n
                 turned.clear()
                 await turned.wait()
         assert watches.failure(SCALED_OBJECT, "b") is None
+
+
+async def test_a_list_alone_heals_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_LONGEST_BACKOFF", 0.01)
+    asked, turns = asyncio.Semaphore(0), 0
+
+    class Unwatched(Server):
+        async def list(self, *_: object) -> tuple[Sequence[bytes], str]:
+            asked.release()
+            return [], "5"
+
+    def turned() -> None:
+        nonlocal turns
+        turns += 1
+
+    server = Unwatched({None: FORBIDDEN})
+    server.end[None].set()
+    watches = Watches(cast("Cluster", server), OperatorMetrics(CollectorRegistry()), [None])
+    watches.add(POD, {}, Store(lambda _: None), turned)
+    task = asyncio.create_task(watches.run())
+    async with asyncio.timeout(10):
+        for _ in range(10):
+            await asked.acquire()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert watches.failure(POD, "a") is FORBIDDEN
+    assert turns == 1
+
+
+UNANSWERED = TransientError("500 Internal Server Error", status=500)
+
+
+async def test_what_was_not_listed_is_not_known() -> None:
+    server = Server({"a": UNANSWERED, "b": ABSENT})
+    async with running(server, "a", "b") as (watches, turned):
+        assert watches.unlisted(POD, "a") is UNANSWERED
+        assert watches.unlisted_anywhere(*KINDS) is UNANSWERED
+        del server.refusals["a"]
+        async with asyncio.timeout(10):
+            while watches.unlisted_anywhere(*KINDS):
+                turned.clear()
+                await turned.wait()
+        assert watches.unlisted(POD, "a") is None
+
+
+async def test_what_was_listed_once_is_known_while_its_watch_fails() -> None:
+    server = Server({})
+    async with running(server, None) as (watches, turned):
+        server.refusals[None] = UNANSWERED
+        server.end[None].set()
+        async with asyncio.timeout(10):
+            await turned.wait()
+        assert any(watches.failure(kind, "a") is UNANSWERED for kind in KINDS)
+        assert watches.unlisted_anywhere(*KINDS) is None

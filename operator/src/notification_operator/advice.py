@@ -74,6 +74,11 @@ SECTIONS: Mapping[str, Sequence[Advice]] = {
             "If it stays: `kubectl describe pod`, as the message has it.",
         ),
         Advice(
+            (Reason.STATUS_UNKNOWN,),
+            "The operator could not list Deployments, and the message says why; dispatchers run on meanwhile.",
+            "If it may not: grant it what the chart's Role has. Else look at the API server.",
+        ),
+        Advice(
             (Reason.IMAGE_PULL_FAILED,),
             "The image can't be had.",
             "See that `spec.image` exists, and that `imagePullSecrets` fit.",

@@ -1,8 +1,9 @@
 """Why aren't the dispatchers ready? The condition DispatcherAvailable, from a Deployment and its pods' own status.
 
-`reconcile` calls `judge` with what the watches know. The checks stand in the order in which they are looked at: what
-keeps a pod from starting, then what keeps it from being there at all, then what may still mend itself. A pod that
-crashes changes its status for hours: a message has no counter and no time in it, so that it is written once.
+`reconcile` calls `judge` with what the watches know, and `unseen` where they know nothing. The checks stand in the
+order in which they are looked at: what keeps a pod from starting, then what keeps it from being there at all, then what
+may still mend itself. A pod that crashes changes its status for hours: a message has no counter and no time in it, so
+that it is written once.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ class Rollout:
         found: Sequence[Mapping[str, Any]] = self.deployment["spec"]["template"]["spec"]["containers"]
         limits = (one.get("resources", {}).get("limits", {}) for one in found if one["name"] == container)
         return next((str(limit["memory"]) for limit in limits if "memory" in limit), "")
+
+
+def unseen(why: Exception) -> Condition:
+    """The condition DispatcherAvailable while nobody can say what became of the Deployment."""
+    message = f"How many dispatchers are ready cannot be seen, for Deployments could not be listed: {why}."
+    return Condition(ConditionType.DISPATCHER_AVAILABLE, "Unknown", Reason.STATUS_UNKNOWN, message)
 
 
 def judge(deployment: Mapping[str, Any], known: Sequence[Pod] | None) -> Condition:

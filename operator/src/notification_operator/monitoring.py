@@ -35,6 +35,9 @@ class MonitoringView:
     unseen: str = ""
     """Why there may be others, in a sentence; empty where all are in sight."""
 
+    hidden: str = ""
+    """Why the ServiceMonitor is not in sight even if it is there; empty where it would be."""
+
 
 def judge(pipeline: Pipeline, monitor: Mapping[str, Any], rule: Mapping[str, Any], view: MonitoringView) -> Condition:
     """The condition MonitoringSelected, for a ServiceMonitor and a PrometheusRule as they are in the cluster.
@@ -66,6 +69,8 @@ def _scrape(pipeline: Pipeline, monitor: Mapping[str, Any], view: MonitoringView
         return _by_bindings(bindings)
     if not monitor:
         message = "The ServiceMonitor is not there: ResourcesApplied says why."
+        if view.hidden:
+            message = f"The ServiceMonitor cannot be seen: {view.hidden}."
         return _condition("Unknown", Reason.SELECTION_UNKNOWN, message)
     candidate = _candidate(MONITOR, pipeline, monitor, view)
     if selecting := _selecting(candidate, view.prometheuses):

@@ -52,6 +52,7 @@ _KEDA = (TRIGGER_AUTHENTICATION, SCALED_OBJECT)
 _PROMETHEUSES = (PROMETHEUS, PROMETHEUS_AGENT)
 _AUTOSCALERS = (AUTOSCALER, *_KEDA)
 _JUDGED = ("conditions", "observedGeneration")
+_COUNTED = ("ready", "replicas", "readyReplicas")
 
 
 class Reconciler:
@@ -91,8 +92,8 @@ class Reconciler:
         deployment = self._live(DEPLOYMENT, key)
         # What else was said of the children is as true as it was.
         kept = {name: value for name, value in stored.get("status", {}).items() if name not in _JUDGED}
-        conditions = [why, availability.judge(deployment, self._pods(key))]
-        await self._reporter.report(stored, conditions, {**kept, **_counts(deployment)})
+        conditions = [why, self._available(key, deployment)]
+        await self._reporter.report(stored, conditions, {**kept, **_counts(deployment, conditions[1], kept)})
 
     async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline, partial(self._copy, key, pipeline))
@@ -100,13 +101,17 @@ class Reconciler:
         context = self._context(key, pipeline, found)
         children = [*await self._children(pipeline, context, leave=_AUTOSCALERS if undecided else ()), *undecided]
         deployment = self._live(DEPLOYMENT, key)
+        available = self._available(key, deployment)
         conditions = [
             _resources_applied(children),
-            availability.judge(deployment, self._pods(key)),
+            available,
             *found.conditions(pipeline, context, rules_absent=self._watches.absent(PROMETHEUS_RULE)),
             await self._monitoring(key, pipeline),
         ]
-        fields = _fields(pipeline, context, children, deployment)
+        fields = {
+            **_fields(pipeline, context, children),
+            **_counts(deployment, available, stored.get("status", {})),
+        }
         await self._reporter.report(stored, conditions, fields)
         if failed := [child.message for child in children if child.state in (ChildState.FAILED, ChildState.CONFLICT)]:
             raise RetryLater("; ".join(failed))
@@ -166,6 +171,10 @@ class Reconciler:
             return None
         return [pods.read(stored.content) for stored in self._watches.store(POD).of(*key)]
 
+    def _available(self, key: Key, deployment: Mapping[str, Any]) -> Condition:
+        why = self._watches.unlisted(DEPLOYMENT, key.namespace)
+        return availability.unseen(why) if why and not deployment else availability.judge(deployment, self._pods(key))
+
     async def _monitoring(self, key: Key, pipeline: Pipeline) -> Condition:
         """The verdict on who picks up the ServiceMonitor and the PrometheusRule, as both are."""
         monitor, rule = (self._live(kind, key) for kind in (SERVICE_MONITOR, PROMETHEUS_RULE))
@@ -179,13 +188,16 @@ class Reconciler:
         ]
         looked_at = any(map(looks_at_namespace, prometheuses))
         namespace_labels = await self._namespace_labels(pipeline.namespace) if looked_at else None
-        view = MonitoringView(absent, prometheuses, namespace_labels, self._unseen_prometheuses())
+        hidden = str(self._watches.unlisted(SERVICE_MONITOR, pipeline.namespace) or "")
+        view = MonitoringView(absent, prometheuses, namespace_labels, self._unseen_prometheuses(), hidden)
         return monitoring.judge(pipeline, monitor, rule, view)
 
     def _unseen_prometheuses(self) -> str:
         """Why there may be a Prometheus that is not in sight."""
         if self._watches.forbidden(*_PROMETHEUSES):
             return "The operator may not list Prometheus objects, and one that it cannot see may do so."
+        if why := self._watches.unlisted_anywhere(*_PROMETHEUSES):
+            return f"Prometheus objects could not be listed ({why}), and one that cannot be seen may do so."
         if namespaces := self._watches.namespaces:
             where = ", ".join(namespaces)
             return f"The operator looks at no other namespace than {where}: a Prometheus elsewhere may do so."
@@ -215,11 +227,8 @@ def _resources_applied(children: Iterable[ChildStatus]) -> Condition:
     return _applied("True", Reason.APPLIED, f"{count} objects are as they should be.")
 
 
-def _fields(
-    pipeline: Pipeline, context: Context, children: Iterable[ChildStatus], deployment: Mapping[str, Any]
-) -> dict[str, Any]:
+def _fields(pipeline: Pipeline, context: Context, children: Iterable[ChildStatus]) -> dict[str, Any]:
     return {
-        **_counts(deployment),
         "selector": ",".join(f"{key}={value}" for key, value in naming.selector(pipeline.name).items()),
         "endpoint": endpoint(pipeline),
         "image": context.image(pipeline),
@@ -227,8 +236,10 @@ def _fields(
     }
 
 
-def _counts(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """How many dispatchers there are, and how many of them are ready."""
+def _counts(deployment: Mapping[str, Any], available: Condition, previous: Mapping[str, Any]) -> dict[str, Any]:
+    """How many dispatchers there are, and how many of them are ready; as it was said last where it cannot be seen."""
+    if available.status == "Unknown":
+        return {name: previous[name] for name in _COUNTED if name in previous}
     found = deployment.get("status", {})
     wanted = deployment.get("spec", {}).get("replicas", 1)
     ready = found.get("readyReplicas", 0)

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CRASH_LOOPING = "CrashLooping"
     UNSCHEDULABLE = "Unschedulable"
     SCALED_TO_ZERO = "ScaledToZero"
+    STATUS_UNKNOWN = "StatusUnknown"
     CONFIGURED = "Configured"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105
@@ -98,7 +99,7 @@ _HOLDS_READY = (
 
 
 def summary(conditions: Sequence[Condition]) -> Condition:
-    """The Ready condition: False with the first thing that is wrong, else True.
+    """The Ready condition: False (or Unknown) with the first thing that is wrong (or cannot be seen), else True.
 
     What was switched off on purpose holds nothing up. Neither does the scrape, nor a rollout beside dispatchers that
     serve: notifications flow without them, so they are mentioned only.
@@ -107,7 +108,7 @@ def summary(conditions: Sequence[Condition]) -> Condition:
     for condition_type in _HOLDS_READY:
         found = by_type.get(condition_type)
         if found is not None and found.status != "True" and found.reason is not Reason.DISABLED:
-            return Condition(ConditionType.READY, "False", found.reason, found.message)
+            return Condition(ConditionType.READY, found.status, found.reason, found.message)
     message = "Notifications are taken and delivered."
     dispatchers = by_type.get(ConditionType.DISPATCHER_AVAILABLE)
     if dispatchers is not None and dispatchers.reason is not Reason.AVAILABLE:

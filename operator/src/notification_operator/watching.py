@@ -56,6 +56,8 @@ class Watch:
         self._failures = 0
         self.synced = asyncio.Event()
         """Set once the first list is in, or its API is known to be absent."""
+        self.listed = False
+        """A list of it was taken in, and its API has been there since."""
         self.failure: ApiError | None = None
         """Why the last try failed; None while it works."""
         self.served = Served.UNKNOWN
@@ -80,7 +82,7 @@ class Watch:
                 await asyncio.sleep(self._failed(unreadable, namespace, turned))
 
     async def _list_and_watch(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
-        version = "" if self._kind.streamed else await self._list(namespace, selector, turned)
+        version = "" if self._kind.streamed else await self._list(namespace, selector)
         while True:
             try:
                 version = await self._follow(namespace, selector, version, turned)
@@ -88,36 +90,45 @@ class Watch:
                 if version or error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                     raise
                 # A server without streaming lists (before 1.34, or by choice): whoever runs it grants the list.
-                version = await self._list(namespace, selector, turned)
+                version = await self._list(namespace, selector)
 
-    async def _list(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> str:
+    async def _list(self, namespace: str | None, selector: Mapping[str, str]) -> str:
         contents, version = await self._cluster.list(self._kind, namespace, selector, self._store.trim)
-        self._listed(contents, version, namespace, turned)
+        self._listed(contents, version, namespace)
         return version
 
-    def _listed(self, contents: Iterable[bytes], version: str, namespace: str | None, turned: Turned) -> None:
+    def _listed(self, contents: Iterable[bytes], version: str, namespace: str | None) -> None:
         self._store.replace(contents, namespace=namespace, version=int(version))
-        healed, self.failure = self.failure is not None, None
+        self.listed = True
         self._tell(Served.YES)
         self.synced.set()
-        if healed:
+
+    def _works(self, turned: Turned) -> None:
+        """The watch does. A list alone doesn't show that, and would be asked for again and again."""
+        self._failures = 0
+        if self.failure is not None:
+            self.failure = None
             turned()
 
     async def _follow(self, namespace: str | None, selector: Mapping[str, str], version: str, turned: Turned) -> str:
         """Watch until the server ends it; returns the version to go on from. From none: what is there comes first."""
         told, began = False, asyncio.get_running_loop().time()
         parameters = selector if version else {**selector, **streaming.PARAMETERS}
-        async with aclosing(self._cluster.watch(self._kind, namespace, parameters, version)) as events:
-            if not version:
-                contents, version = await streaming.beginning(events, self._store.trim)
-                self._listed(contents, version, namespace, turned)
-            async for event in events:
-                version, told = self._take(event), True
-                # Only now: a list alone doesn't show that the watch works, and would be asked for again and again.
-                self._failures = 0
+        working = asyncio.get_running_loop().call_later(_SHORTEST_WATCH, self._works, turned)
+        try:
+            async with aclosing(self._cluster.watch(self._kind, namespace, parameters, version)) as events:
+                if not version:
+                    contents, version = await streaming.beginning(events, self._store.trim)
+                    self._listed(contents, version, namespace)
+                    self._works(turned)
+                async for event in events:
+                    version, told = self._take(event), True
+                    self._works(turned)
+        finally:
+            working.cancel()
         if not told and asyncio.get_running_loop().time() - began < _SHORTEST_WATCH:
             raise TransientError(f"the watch of {self._kind.plural} ended as soon as it began")
-        self._failures = 0
+        self._works(turned)
         return version
 
     def _take(self, event: WatchEvent) -> str:
@@ -139,6 +150,7 @@ class Watch:
         absent = isinstance(error, NotFoundError)
         if absent:
             self._tell(Served.NO)
+            self.listed = False
         if absent and self._kind.optional:
             self._store.replace((), namespace=namespace, version=None)
         else:
@@ -180,8 +192,17 @@ class Watches:
 
     def failure(self, kind: Kind, namespace: str) -> ApiError | None:
         """Why this kind cannot be watched in this namespace; None where it works."""
-        watches = self._watches[kind]
-        return watches[None if None in watches else namespace].failure
+        return self._watch(kind, namespace).failure
+
+    def unlisted(self, kind: Kind, namespace: str) -> ApiError | None:
+        """Why nothing is known of this kind in this namespace; None once it was listed."""
+        watch = self._watch(kind, namespace)
+        return None if watch.listed else watch.failure
+
+    def unlisted_anywhere(self, *kinds: Kind) -> ApiError | None:
+        """Why one of these kinds may be there and is not known; None once all were listed, or are not served."""
+        watches = (watch for kind in kinds for watch in self._watches[kind].values() if not watch.listed)
+        return next((watch.failure for watch in watches if watch.failure and watch.served is not Served.NO), None)
 
     def forbidden(self, *kinds: Kind) -> bool:
         """One of these may not be watched in one of the namespaces at least."""
@@ -200,6 +221,10 @@ class Watches:
     def absent(self, kind: Kind) -> bool:
         """The API server doesn't have this kind."""
         return self.served(kind) is Served.NO
+
+    def _watch(self, kind: Kind, namespace: str) -> Watch:
+        watches = self._watches[kind]
+        return watches[None if None in watches else namespace]
 
     async def synced(self) -> None:
         """Wait until each kind was listed once, or is known not to work."""
