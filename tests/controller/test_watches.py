@@ -14,10 +14,10 @@ from notification_operator import watching
 from notification_operator.answers import WatchEvent
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ForbiddenError, NotFoundError, TransientError
-from notification_operator.kinds import POD, SCALED_OBJECT, TRIGGER_AUTHENTICATION
+from notification_operator.kinds import POD, SCALED_OBJECT, SECRET, TRIGGER_AUTHENTICATION
 from notification_operator.metrics import OperatorMetrics
 from notification_operator.store import Store
-from notification_operator.watching import Served, Watches
+from notification_operator.watching import Served, Watch, Watches
 
 KINDS = (POD, TRIGGER_AUTHENTICATION, SCALED_OBJECT)
 FORBIDDEN = ForbiddenError("403 Forbidden", status=403)
@@ -127,6 +127,28 @@ async def test_a_list_alone_heals_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     await asyncio.gather(task, return_exceptions=True)
     assert watches.failure(POD, "a") is FORBIDDEN
     assert turns == 1
+
+
+async def test_who_is_refused_and_then_kept_waiting_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_SHORTEST_WATCH", 0.01)
+    server = Server({None: FORBIDDEN})
+    watch = Watch(cast("Cluster", server), OperatorMetrics(CollectorRegistry()), SECRET, store := Store(lambda _: None))
+    server.end[None].set()
+    turned = asyncio.Event()
+    task = asyncio.create_task(watch.run(None, {}, turned.set))
+    async with asyncio.timeout(10):
+        await turned.wait()
+    # The next try is answered by nobody.
+    server.end[None].clear()
+    turned.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await turned.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert watch.failure is FORBIDDEN
+    assert not watch.listed
+    assert not list(store.all())
 
 
 UNANSWERED = TransientError("500 Internal Server Error", status=500)

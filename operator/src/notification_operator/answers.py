@@ -85,7 +85,12 @@ def read(content: bytes, shape: type[_Answer]) -> _Answer:
     try:
         return msgspec.json.decode(content, type=shape)
     except msgspec.DecodeError as error:
-        raise TransientError(f"the answer cannot be read: {type(error).__name__}") from error
+        raise unreadable(error) from error
+
+
+def unreadable(error: msgspec.DecodeError) -> TransientError:
+    """What such an answer is. Not in its own words, which may be anybody's."""
+    return TransientError(f"the answer cannot be read: {type(error).__name__}")
 
 
 def decoded(content: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from notification_operator import streaming
+from notification_operator import answers, streaming
 from notification_operator.answers import WatchEvent
 from notification_operator.cluster import Cluster
 from notification_operator.errors import ApiError, ForbiddenError, GoneError, NotFoundError, TransientError
@@ -78,8 +78,7 @@ class Watch:
             except ApiError as error:
                 await asyncio.sleep(self._failed(error, namespace, turned))
             except msgspec.DecodeError as error:
-                unreadable = TransientError(f"the answer cannot be read: {type(error).__name__}")
-                await asyncio.sleep(self._failed(unreadable, namespace, turned))
+                await asyncio.sleep(self._failed(answers.unreadable(error), namespace, turned))
 
     async def _list_and_watch(self, namespace: str | None, selector: Mapping[str, str], turned: Turned) -> None:
         version = "" if self._kind.streamed else await self._list(namespace, selector)
@@ -114,18 +113,19 @@ class Watch:
         """Watch until the server ends it; returns the version to go on from. From none: what is there comes first."""
         told, began = False, asyncio.get_running_loop().time()
         parameters = selector if version else {**selector, **streaming.PARAMETERS}
-        working = asyncio.get_running_loop().call_later(_SHORTEST_WATCH, self._works, turned)
-        try:
-            async with aclosing(self._cluster.watch(self._kind, namespace, parameters, version)) as events:
-                if not version:
-                    contents, version = await streaming.beginning(events, self._store.trim)
-                    self._listed(contents, version, namespace)
-                    self._works(turned)
+        async with aclosing(self._cluster.watch(self._kind, namespace, parameters, version)) as events:
+            if not version:
+                contents, version = await streaming.beginning(events, self._store.trim)
+                self._listed(contents, version, namespace)
+                self._works(turned)
+            # Not before what is there is known: without a failure, what was not told of is taken to be missing.
+            working = asyncio.get_running_loop().call_later(_SHORTEST_WATCH, self._works, turned)
+            try:
                 async for event in events:
                     version, told = self._take(event), True
                     self._works(turned)
-        finally:
-            working.cancel()
+            finally:
+                working.cancel()
         if not told and asyncio.get_running_loop().time() - began < _SHORTEST_WATCH:
             raise TransientError(f"the watch of {self._kind.plural} ended as soon as it began")
         self._works(turned)
