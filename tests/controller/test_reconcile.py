@@ -65,6 +65,16 @@ def spec_of(found: dict[str, Any]) -> Any:
     return metadata, {key: value for key, value in found.items() if key not in ("metadata", "status")}
 
 
+def undone(cluster: Cluster, namespace: str, name: str, edit: dict[str, Any]) -> dict[str, Any]:
+    """Edit an object by hand, and wait until it is as it was before. Returns that."""
+    before: dict[str, Any] = get(cluster, namespace, name)
+    cluster.run_kubectl("-n", namespace, "patch", name, "--type", "merge", "-p", json.dumps(edit))
+    eventually(
+        lambda: spec_of(get(cluster, namespace, name)) == spec_of(before), f"{name} is as it was before the edit", 5
+    )
+    return before
+
+
 def test_a_pipeline_becomes_its_children(cluster: Cluster, namespace: str, booking: dict[str, Any]) -> None:
     for name in CHILDREN:
         owners = get(cluster, namespace, name)["metadata"]["ownerReferences"]
@@ -86,12 +96,7 @@ def test_a_pipeline_becomes_its_children(cluster: Cluster, namespace: str, booki
 def test_a_child_deleted_or_edited_by_hand_is_back_within_five_seconds(
     cluster: Cluster, namespace: str, booking: dict[str, Any], name: str
 ) -> None:
-    before = get(cluster, namespace, name)
-
-    cluster.run_kubectl("-n", namespace, "patch", name, "--type", "merge", "-p", json.dumps(EDITS[name]))
-    eventually(
-        lambda: spec_of(get(cluster, namespace, name)) == spec_of(before), f"{name} is as it was before the edit", 5
-    )
+    before = undone(cluster, namespace, name, EDITS[name])
 
     cluster.run_kubectl("-n", namespace, "delete", name, "--wait=false")
 
@@ -106,9 +111,7 @@ def test_a_child_deleted_or_edited_by_hand_is_back_within_five_seconds(
 def test_a_label_that_a_hand_adds_to_a_selector_is_taken_out(
     cluster: Cluster, namespace: str, booking: dict[str, Any], name: str
 ) -> None:
-    before = get(cluster, namespace, name)
-    cluster.run_kubectl("-n", namespace, "patch", name, "--type", "merge", "-p", json.dumps(ADDED[name]))
-    eventually(lambda: spec_of(get(cluster, namespace, name)) == spec_of(before), f"{name} selects as before", 5)
+    undone(cluster, namespace, name, ADDED[name])
 
 
 def test_deleting_a_pipeline_with_the_operator_stopped_leaves_nothing(

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from notification_operator.kinds import DEPLOYMENT, SERVICE_MONITOR
-from notification_operator.permissions import WITH_PIPELINES
 from tests.cluster import Cluster
 from tests.controller.accounts import account, grant
 from tests.controller.pipelines import apply, condition, eventually, get, manifest
+from tests.controller.test_secret_permissions_cluster import FOLLOWED_SECONDS, RULES
 from tests.operator_process import OperatorProcess
 
-RULES = [rule for permission in WITH_PIPELINES for rule in permission.rules()]
 HIDDEN = {DEPLOYMENT.plural, SERVICE_MONITOR.plural}
-FOLLOWED_SECONDS = 60.0
-"""A watch's longest back-off is thirty seconds."""
 
 
 def but_hidden(rule: Mapping[str, Any]) -> list[dict[str, Any]]:

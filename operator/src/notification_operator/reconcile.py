@@ -92,8 +92,8 @@ class Reconciler:
         deployment = self._live(DEPLOYMENT, key)
         # What else was said of the children is as true as it was.
         kept = {name: value for name, value in stored.get("status", {}).items() if name not in _JUDGED}
-        conditions = [why, self._available(key, deployment)]
-        await self._reporter.report(stored, conditions, {**kept, **_counts(deployment, conditions[1], kept)})
+        available = self._available(key, deployment)
+        await self._reporter.report(stored, [why, available], {**kept, **_counts(deployment, available, kept)})
 
     async def _bring(self, key: Key, pipeline: Pipeline, stored: Mapping[str, Any]) -> None:
         found = await inputs.gather(self._secrets, pipeline, partial(self._copy, key, pipeline))
